@@ -1,0 +1,46 @@
+"""Why an evaluation has no metric. Each cause is a type; ``status`` is what the measurement records."""
+
+from __future__ import annotations
+
+
+class Failure(Exception):
+    """Ends the evaluation. ``log`` is untrusted text that explains it further, such as a traceback."""
+
+    status = "crash"
+
+    def __init__(self, reason: str, log: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.log = log
+
+
+class Crash(Failure):
+    """The candidate raised, exited or was ended by a signal."""
+
+
+class OutOfMemory(Failure):
+    """The candidate, or what it forked, used more memory than there is or than the budget allows."""
+
+    status = "oom"
+
+
+class Timeout(Failure):
+    """A budget was used up."""
+
+    status = "timeout"
+
+
+class Starved(Timeout):
+    """The wall-time cap came first, because the machine did not let the candidate run: not its fault."""
+
+
+class NotANumber(Failure):
+    """The evaluator's own result is NaN or infinite."""
+
+    status = "nan"
+
+
+class Invalid(Failure):
+    """The candidate broke the contract or tried to cheat. Raise it in ``evaluate.py`` with the reason."""
+
+    status = "invalid"

@@ -1,0 +1,58 @@
+"""Untrusted output made fit for a record: bounded, and free of anything a terminal would obey."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+CAP = 64 * 1024  # bytes kept of what a process prints
+LINES = 50
+WIDTH = 1000  # characters kept of one line
+
+# OSC, DCS and friends end at BEL or ST; CSI ends at its final byte; then two-character escapes.
+ESCAPE = re.compile(r"\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b\[[0-?]*[ -/]*[@-~]|\x1b.", re.DOTALL)
+
+
+class Tail:
+    """The last ``CAP`` bytes of a stream."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+
+    def add(self, data: bytes) -> None:
+        self._kept += data
+        if len(self._kept) > 2 * CAP:  # trimmed now and then, so that adding stays cheap
+            del self._kept[:-CAP]
+
+    def lines(self) -> tuple[str, ...]:
+        return clean(bytes(self._kept[-CAP:]))
+
+
+def clean(data: bytes | str) -> tuple[str, ...]:
+    """The last ``LINES`` lines of ``data`` as a terminal would show them, without control characters.
+
+    Escape sequences are removed; of a line that was rewritten with carriage returns the last non-empty
+    state is kept; C0, C1, bidirectional and zero-width characters are removed; invalid UTF-8 is replaced.
+    """
+    text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+    text = ESCAPE.sub("", text).replace("\r\n", "\n")
+    lines = [_plain(_last_state(line)) for line in text.split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return tuple(lines[-LINES:])
+
+
+def one_line(text: str, width: int = 300) -> str:
+    """``text`` as a single clean line of at most ``width`` characters."""
+    flat = " ".join(" ".join(clean(text)).split())
+    return flat if len(flat) <= width else flat[: width - 1] + "…"
+
+
+def _last_state(line: str) -> str:
+    states = [state for state in line.split("\r") if state.strip()]
+    return states[-1] if states else ""
+
+
+def _plain(line: str) -> str:
+    line = line.expandtabs(4)[:WIDTH]
+    return "".join(char for char in line if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co")).rstrip()

@@ -1,0 +1,118 @@
+"""Runs in the worker: holds the candidate, answers calls. Everything it says is a claim.
+
+Candidate code shares this process and can change anything here; that is expected. What must hold against
+it lives in the evaluator and in the sandbox.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import sys
+import time
+import traceback
+from types import ModuleType
+from typing import Any
+
+from looper.evaluation import wire
+
+PROGRESS_EVERY_S = 0.1
+MAX_FRAME = 1 << 40  # the evaluator is trusted; its frames are as large as it likes
+
+_channel: socket.socket | None = None
+_last_progress = 0.0
+
+
+def progress(**values: float) -> None:
+    """Tell the evaluator how it goes, for the live line. Cheap: sent at most ten times a second."""
+    global _last_progress
+    now = time.monotonic()
+    if _channel is not None and now - _last_progress >= PROGRESS_EVERY_S:
+        _last_progress = now
+        _send({"progress": {name: float(value) for name, value in values.items()}})
+
+
+def main(channel: int) -> None:
+    """Answer calls until the evaluator closes the channel."""
+    global _channel
+    # line by line, so that what was printed before a kill or a crash is in the record
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    _channel = socket.socket(fileno=channel)
+    candidate: ModuleType | None = None
+    callee: ModuleType | None = None
+    while (message := _receive()) is not None:
+        try:
+            if "load" in message:
+                order = message["load"]
+                sys.path.insert(0, order["root"])
+                candidate = callee = _load(order["root"], order["candidate"])
+                if order["driver"]:
+                    callee = _load(order["root"], order["driver"])
+                value = None
+            else:
+                name, args = message["call"]
+                function = getattr(callee, name)
+                value = function(*args) if callee is candidate else function(candidate, *args)
+        except BaseException as error:
+            _send({"error": _describe(error, "crash")})
+            continue
+        try:
+            _send({"value": value})
+        except wire.WireError as error:
+            _send({"error": _describe(error, "value")})
+
+
+def _load(root: str, path: str) -> ModuleType:
+    """Import a file under its stem as the name, so that modules beside it find it too."""
+    name = os.path.splitext(os.path.basename(path))[0]
+    spec = importlib.util.spec_from_file_location(name, os.path.join(root, path))
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _describe(error: BaseException, kind: str) -> dict[str, str]:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        kind = "oom"
+    text = str(error)
+    if kind == "crash":
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    trace = "".join(traceback.format_exception(error))
+    return {"text": text[:2000], "trace": trace[-20000:], "kind": kind}
+
+
+def _send(value: Any) -> None:
+    assert _channel is not None
+    head, parts, _ = wire.encode(value)
+    _channel.sendall(head)
+    for part in parts:
+        _channel.sendall(part)
+
+
+def _receive() -> Any:
+    """The next frame, or None when the evaluator closed the channel."""
+    assert _channel is not None
+    first, fds, _, _ = socket.recv_fds(_channel, wire.PREFIX.size, 64)
+    if not first:
+        return None
+    prefix = first + _read(wire.PREFIX.size - len(first))
+    header, payload = wire.lengths(prefix, MAX_FRAME)
+    head = _read(header)
+    return wire.decode(head, _read(payload), fds)
+
+
+def _read(size: int) -> bytearray:
+    assert _channel is not None
+    data = bytearray(size)
+    view = memoryview(data)
+    while view:
+        got = _channel.recv_into(view)
+        if not got:
+            raise SystemExit(0)
+        view = view[got:]
+    return data
