@@ -152,9 +152,9 @@ def clock() -> Check:
 
 
 def cache_folder() -> Path:
-    """Where targets keep what they prepare once: ``$XDG_CACHE_HOME/looper``, or ``~/.cache/looper``."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(base) / "looper"
+    """Where targets keep what they prepare once: ``looper`` in $LOOPER_CACHE, $XDG_CACHE_HOME or ~/.cache."""
+    chosen = os.environ.get("LOOPER_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(chosen).expanduser() / "looper"
 
 
 def cache() -> Check:
@@ -162,7 +162,7 @@ def cache() -> Check:
     there = _existing(folder)
     if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
         return Check("cache folder", "ok", str(folder))
-    advice = f"Make {there} a folder that you may write to, or set XDG_CACHE_HOME to one."
+    advice = f"Make {there} a folder that you may write to, or set LOOPER_CACHE to one."
     return Check("cache folder", "fails", f"{folder} cannot be written", advice)
 
 

@@ -45,13 +45,13 @@ def test_git_missing(tmp_path: Path) -> None:
 
 def test_cache_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    cache = report({"XDG_CACHE_HOME": str(tmp_path / "file" / "below")})["cache folder"]
+    cache = report({"LOOPER_CACHE": str(tmp_path / "file" / "below")})["cache folder"]
     assert cache["state"] == "fails"
     assert f"{tmp_path / 'file'} " in cache["advice"]
 
 
 def test_cache_folder_is_looked_at_and_not_made(tmp_path: Path) -> None:
-    cache = report({"XDG_CACHE_HOME": str(tmp_path / "new")})["cache folder"]
+    cache = report({"LOOPER_CACHE": "", "XDG_CACHE_HOME": str(tmp_path / "new")})["cache folder"]
     assert (cache["state"], cache["found"]) == ("ok", str(tmp_path / "new" / "looper"))
     assert list(tmp_path.iterdir()) == []
 
