@@ -1,0 +1,133 @@
+"""One plugin manager a session: built-ins, installed extensions, and the target, all through one door."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from looper import hookspecs
+from looper.errors import LooperError, TargetError
+from looper.models import Option, Target
+
+EXTENSIONS = "looper"  # entry-point group: plugins that are always on
+TARGETS = "looper.targets"  # entry-point group: targets, loaded by name
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def manager(target: str, builtins: Iterable[ModuleType]) -> pluggy.PluginManager:
+    """The plugins of a session on ``target``, a folder or the name of an installed target.
+
+    Raises:
+        TargetError: when there is no such target, or a plugin's hooks are not what they should be.
+    """
+    plugins = pluggy.PluginManager("looper")
+    plugins.add_hookspecs(hookspecs)
+    for module in builtins:
+        plugins.register(module)
+    for point in metadata.entry_points(group=EXTENSIONS):
+        _register(plugins, point.load(), f"the plugin {point.name}")
+    _register(plugins, _load(target), f"the target {target}")
+    return plugins
+
+
+def options_of(plugins: pluggy.PluginManager) -> list[Option]:
+    """Every option that the plugins add, the target's first.
+
+    Raises:
+        TargetError: when two plugins add the same option.
+    """
+    options = [option for group in plugins.hook.looper_options() for option in group]
+    names = [option.name for option in options]
+    for name in names:
+        if names.count(name) > 1:
+            raise TargetError(f"Two plugins add the option --{name.replace('_', '-')}. Rename one of them.")
+    return options
+
+
+def target_of(plugins: pluggy.PluginManager, options: Mapping[str, Any]) -> Target:
+    """The target that the plugins describe, checked.
+
+    Raises:
+        TargetError: when none does, or it is not usable.
+    """
+    target = plugins.hook.looper_target(options=dict(options))
+    if target is None:
+        raise TargetError("target.py describes no target: its looper_target() must return a looper.Target.")
+    if not isinstance(target, Target):
+        raise TargetError(f"looper_target() returned a {type(target).__name__}; it must return a looper.Target.")
+    _check(target)
+    return target
+
+
+def is_target(name: str) -> bool:
+    """Whether ``name`` is a folder with a ``target.py`` or an installed target."""
+    return Path(name, "target.py").is_file() or bool(metadata.entry_points(group=TARGETS, name=name))
+
+
+def _load(name: str) -> ModuleType:
+    folder = Path(name)
+    if (folder / "target.py").is_file():
+        return _load_file(folder.resolve() / "target.py")
+    for point in metadata.entry_points(group=TARGETS, name=name):
+        module = point.load()
+        if not isinstance(module, ModuleType):
+            raise TargetError(f"The entry point {name!r} in {TARGETS!r} must name a module, not {point.value}.")
+        return module
+    installed = ", ".join(sorted(metadata.entry_points(group=TARGETS).names)) or "none"
+    if folder.is_dir():
+        raise TargetError(f"The folder {name} has no target.py. A target is a folder with target.py and evaluate.py.")
+    raise TargetError(f"There is no target {name!r}: no such folder, and no installed target. Installed: {installed}.")
+
+
+def _load_file(path: Path) -> ModuleType:
+    """Import ``path`` under a name of its own, without touching ``sys.path``; two targets never collide."""
+    name = f"looper_target_{path.parent.name}_{abs(hash(path))}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(module)
+    except LooperError:
+        raise
+    except Exception as error:
+        raise TargetError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    finally:
+        sys.dont_write_bytecode = bytecode
+    return module
+
+
+def _register(plugins: pluggy.PluginManager, module: ModuleType, what: str) -> None:
+    try:
+        plugins.register(module)
+        plugins.check_pending()
+    except pluggy.PluginValidationError as error:
+        known = ", ".join(sorted(name for name in vars(hookspecs) if name.startswith("looper_")))
+        text = " ".join(str(error).split())
+        raise TargetError(f"In {what}: {text}. The hooks are {known}; see looper/hookspecs.py.") from None
+
+
+def _check(target: Target) -> None:
+    if not NAME.fullmatch(target.name):
+        raise TargetError(f"The target's name {target.name!r} must be letters, digits, '.', '_' and '-'.")
+    if not target.editable:
+        raise TargetError(f"The target {target.name} names no editable file.")
+    if isinstance(target.editable, str):
+        raise TargetError(f"editable of {target.name} is a tuple of paths: write ({target.editable!r},).")
+    for name in (*target.editable, target.evaluator):
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or str(path) != name:
+            raise TargetError(f"{name!r} of the target {target.name} must be a plain path below its folder.")
+        if not (target.root / name).is_file():
+            raise TargetError(f"The target {target.name} has no file {name} in {target.root}.")
+    if target.evaluator in target.editable:
+        raise TargetError(f"{target.evaluator} of the target {target.name} is the evaluator: it cannot be editable.")

@@ -1,0 +1,1 @@
+"""What suggests changes: one proposer a file, each registered like anyone's plugin."""
