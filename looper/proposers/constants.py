@@ -28,7 +28,7 @@ FORMS = '"search: LOW..HIGH", "search: LOW..HIGH log" or "search: {A, B, C}"'
 #: Values of a range that `Range.grid` goes through at most.
 GRID = 1001
 
-_MARK = re.compile(r"\bsearch:\s*(.*?)\s*$")
+_MARK = re.compile(r".*\bsearch:\s*(.*?)\s*$")  # the last one of a comment
 _NUMBER = r"[+-]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\s*\.\.\s*({_NUMBER})(\s+log)?")
 _NEWLINE = re.compile(r"\r\n|\r|\n")
@@ -52,7 +52,8 @@ class Range:
         """
         if self.whole:
             return repr(int(min(max(round(value), self.low), self.high)))
-        digits = 3 if self.log else max(3, 3 + math.floor(math.log10(self._size() / (self.high - self.low))))
+        size = max(abs(self.low), abs(self.high))
+        digits = 3 + max(0, math.floor(math.log10(size / (self.high - self.low))))
         return repr(min(max(float(f"{value:.{digits}g}"), self.low), self.high))
 
     def canonical(self, value: Literal) -> str:
@@ -72,9 +73,6 @@ class Range:
         low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
         points = (low + (high - low) * k / (GRID - 1) for k in range(GRID))
         yield from dict.fromkeys(self.text(math.exp(p) if self.log else p) for p in points)
-
-    def _size(self) -> float:
-        return max(abs(self.low), abs(self.high))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +174,7 @@ def _constants_of(path: str, text: str) -> tuple[Constant, ...]:
     starts = [0, *(newline.end() for newline in _NEWLINE.finditer(text))]
     found: dict[str, Constant] = {}
     for line, column, comment in comments:
-        mark = _MARK.search(comment)
+        mark = _MARK.match(comment)
         here = [node for node in statements if node.lineno <= line <= (node.end_lineno or line)]
         if mark is None or not lines[line - 1][:column].strip():
             continue  # a comment on a line of its own marks nothing
@@ -185,7 +183,7 @@ def _constants_of(path: str, text: str) -> tuple[Constant, ...]:
             if _is_range(mark[1]):
                 raise ProposerError(
                     f"{where}: only an assignment at the top level, alone on its line, can be marked with"
-                    f' "search: {mark[1]}". Move the value to a constant of the module, or take the mark away.'
+                    f' "search: {mark[1]}". Make it a constant of the module, or take the mark away.'
                 )
             continue  # prose that happens to hold the word
         name, value = _assigned(where, here[0])
@@ -229,7 +227,7 @@ def _assigned(where: str, node: ast.Assign | ast.AnnAssign) -> tuple[str, ast.ex
 def _literal(where: str, name: str, node: ast.expr) -> Literal:
     try:
         value = ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError):
         value = ...
     if isinstance(value, bool | int | float | str | tuple | None):
         return value

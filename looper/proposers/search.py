@@ -1,0 +1,283 @@
+"""Proposer ``search``: moves the constants that the editable files mark, a few at a time.
+
+Each proposal changes one constant of the champion, sometimes two or three. Every constant is tried once
+before any is tried again; after that, those whose changes were kept come up more often. Values come from
+the tree-structured Parzen estimator of Optuna (Bergstra et al., "Algorithms for Hyper-Parameter
+Optimization", NeurIPS 2011), fitted to each constant over every experiment so far.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import itertools
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from looper.errors import ProposerError
+from looper.hookspecs import hookimpl
+from looper.models import Context, Experiment, Proposal, Proposer, Target
+from looper.proposers.constants import Constant, Domain, Range, find_constants, labels, set_constants
+
+if TYPE_CHECKING:
+    import optuna
+
+NAME = "search"
+
+#: How often one, two and three constants change at once.
+WIDTHS = {1: 0.7, 2: 0.2, 3: 0.1}
+
+#: Samples that may turn out to be known already, before what is left is gone through one by one.
+SAMPLES = 20
+
+#: Verdicts that say something about the constants that were changed.
+TELLING = ("keep", "discard", "crash", "timeout", "invalid")
+
+Values = dict[str, str]  # key of a constant -> its literal, in the one spelling of its domain
+
+
+@hookimpl
+def looper_proposer(name: str, target: Target) -> Proposer | None:
+    if name != NAME:
+        return None
+    if importlib.util.find_spec("optuna") is None:
+        raise ProposerError("The proposer search needs Optuna: pip install 'looper-lab[search]'.")
+    paths = (target.root / path for path in target.editable)
+    _marked({str(path.relative_to(target.root)): _read(path) for path in paths if path.is_file()})
+    return Search()
+
+
+class Search(Proposer):
+    """Proposes values for marked constants; knows nothing that `Context` does not tell it.
+
+    A proposal's meta holds ``values``, the literal of every marked constant by ``file:NAME``, and
+    ``changes``, for each constant that it changes the old and the new literal.
+    """
+
+    name = NAME
+
+    def __init__(self) -> None:
+        self._lessons: _Lessons | None = None
+
+    def propose(self, context: Context) -> Proposal | None:
+        """New values for a few constants of the champion; None when every combination was tried.
+
+        Raises:
+            ProposerError: the champion marks no constant, or marks one in a way that cannot be followed.
+        """
+        constants = _marked(context.files)
+        lessons = self._learn(context, constants)
+        values = {key: constant.value for key, constant in constants.items()}
+        pending = [lessons.values_of(experiment) for experiment in context.pending]
+        taken = lessons.seen | {lessons.point(each) for each in pending if each}
+        in_flight = {key for experiment in context.pending for key in _changes(experiment)}
+        rng = random.Random(_seed(context))
+
+        for _ in range(SAMPLES):
+            chosen = _choose(constants, lessons, in_flight, rng)
+            sampled = lessons.sample(chosen, seed=rng.randrange(2**32))
+            new = {key: text for key, text in sampled.items() if text != values[key]}
+            if new and lessons.point(values | new) not in taken:
+                return _proposal(context.files, constants, new)
+        for new in _combinations(constants, chosen, rng):
+            if lessons.point(values | new) not in taken:
+                return _proposal(context.files, constants, new)
+        return None
+
+    def reapply(self, proposal: Experiment, files: Mapping[str, str]) -> Mapping[str, str] | None:
+        """The same constants set in another champion's ``files``, None when they are not there any more."""
+        try:
+            constants = find_constants(files)
+        except ProposerError:
+            return None
+        new = {key: text for key, (_, text) in _changes(proposal).items()}
+        return set_constants(files, constants, new) if new and new.keys() <= constants.keys() else None
+
+    def _learn(self, context: Context, constants: Mapping[str, Constant]) -> _Lessons:
+        """The lessons of the whole history; what was learnt at the last call is not learnt again."""
+        domains = {key: constant.domain for key, constant in constants.items()}
+        lessons = self._lessons
+        if lessons is None or lessons.domains != domains or not lessons.begin(context.history):
+            lessons = _Lessons(domains, context.target)
+            # What a champion held that did not come from here is known from the proposals that changed it.
+            for experiment in (*context.history, *context.pending):
+                if experiment.attempt == 1 and (changes := _changes(experiment)):
+                    old = {key: change[0] for key, change in changes.items()}
+                    lessons.held[experiment.parent] = {**experiment.meta["values"], **old}
+        champion = context.champion
+        lessons.held[champion.head or champion.commit] = {key: each.value for key, each in constants.items()}
+        for experiment in context.history[len(lessons.learnt) :]:
+            lessons.learn(experiment)
+        self._lessons = lessons
+        return lessons
+
+
+class _Lessons:
+    """What the decided experiments of a session say about the constants, learnt one at a time."""
+
+    def __init__(self, domains: Mapping[str, Domain], target: Target) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.domains = dict(domains)
+        self.metric = target.metric.name
+        self.study = optuna.create_study(direction="minimize" if target.metric.direction == "min" else "maximize")
+        self.distributions = {key: _distribution(domain) for key, domain in domains.items()}
+        self.learnt: list[Experiment] = []
+        self.held: dict[str, Values] = {}  # commit of a champion -> its constants
+        self.seen: set[tuple[str | None, ...]] = set()  # points that were proposed
+        self.tries: Counter[str] = Counter()
+        self.keeps: Counter[str] = Counter()
+
+    def begin(self, history: Sequence[Experiment]) -> bool:
+        """Whether ``history`` begins with what was learnt: a ledger only grows, so its ends tell."""
+        n = len(self.learnt)
+        return not n or (len(history) >= n and history[0] == self.learnt[0] and history[n - 1] == self.learnt[-1])
+
+    def point(self, values: Mapping[str, str]) -> tuple[str | None, ...]:
+        """The constants of today, in their order; None for one that was not marked then."""
+        return tuple(values.get(key) for key in self.domains)
+
+    def values_of(self, experiment: Experiment) -> Values | None:
+        """Every constant of a candidate, or None when the candidate did not come from here."""
+        if not (changes := _changes(experiment)):
+            return self.held.get(experiment.head) if experiment.verdict == "keep" else None
+        if experiment.attempt > 1 and (base := self.held.get(experiment.parent)):
+            return {**base, **{key: new for key, (_, new) in changes.items()}}  # it was moved to that champion
+        return dict(experiment.meta["values"])
+
+    def learn(self, experiment: Experiment) -> None:
+        """Take in one more decided experiment."""
+        self.learnt.append(experiment)
+        if not (values := self.values_of(experiment)):
+            return
+        self.seen.add(self.point(values))
+        if experiment.verdict == "keep":
+            self.held[experiment.head] = values
+        if experiment.verdict in TELLING and experiment.status != "infra":
+            self.tries.update(_changes(experiment).keys())
+            if experiment.verdict == "keep":
+                self.keeps.update(_changes(experiment).keys())
+            self._tell(values, experiment.metrics.get(self.metric))
+
+    def _tell(self, values: Values, score: float | None) -> None:
+        from optuna.trial import TrialState, create_trial
+
+        # The estimator ignores failed trials, and would go back to a region that crashes for ever. A pruned
+        # trial without intermediate values ranks below every completed one: it is bad, but not by any number.
+        state = TrialState.PRUNED if score is None else TrialState.COMPLETE
+        # A value outside its range (the range is where search looks, not where a champion must be) or of a
+        # constant that was not marked then is left out; the other constants still learn from the trial.
+        inside = {key: text for key, text in values.items() if key in self.domains and self.domains[key].holds(text)}
+        self.study.add_trial(
+            create_trial(
+                state=state,
+                value=score,
+                params={key: _plain(self.domains[key], text) for key, text in inside.items()},
+                distributions={key: self.distributions[key] for key in inside},
+            )
+        )
+
+    def sample(self, keys: Iterable[str], seed: int) -> Values:
+        """A literal for each of ``keys``; may be the present one."""
+        import optuna
+
+        self.study.sampler = optuna.samplers.TPESampler(
+            # The first round over the constants is uniform: with next to nothing known, the estimator
+            # would stay close to where it stands.
+            n_startup_trials=len(self.domains) + 1,
+            # Each constant by itself, so that a trial that lacks another one counts too; fitted together
+            # they measured no better, since most proposals change one.
+            multivariate=False,
+            constant_liar=False,
+            seed=seed,
+        )
+        trial = self.study.ask({key: self.distributions[key] for key in keys})
+        # Its measurement is told later as a trial of its own: what is asked is not always what is run.
+        self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return {key: _literal(self.domains[key], value) for key, value in trial.params.items()}
+
+
+def _marked(files: Mapping[str, str]) -> dict[str, Constant]:
+    if constants := find_constants(files):
+        return constants
+    raise ProposerError(
+        f"The proposer search finds no marked constant in {', '.join(files) or 'the editable files'}. Mark one with"
+        ' its range in a comment, such as "LR = 0.04  # learning rate; search: 0.005..0.2 log", "DEPTH = 2  #'
+        " search: 1..6\" or \"ACT = 'relu2'  # search: {'relu2', 'gelu'}\", or choose another proposer:"
+        " --proposer replay applies patches, and a plugin can bring its own."
+    )
+
+
+def _choose(constants: Mapping[str, Constant], lessons: _Lessons, in_flight: set[str], rng: random.Random) -> list[str]:
+    """The constants to change next, in the order of the files."""
+    # Two experiments at once on one constant would undo one another when both are kept.
+    free = [key for key in constants if key not in in_flight] or list(constants)
+    if untried := [key for key in free if not lessons.tries[key]]:
+        return untried[:1]
+    width = min(rng.choices(list(WIDTHS), list(WIDTHS.values()))[0], len(free))
+    chosen: list[str] = []
+    while len(chosen) < width:
+        rest = [key for key in free if key not in chosen]
+        # Laplace's rule of succession: the chance that the next change of the constant is kept.
+        weights = [(lessons.keeps[key] + 1) / (lessons.tries[key] + 2) for key in rest]
+        chosen += rng.choices(rest, weights)
+    return [key for key in constants if key in chosen]
+
+
+def _combinations(constants: Mapping[str, Constant], first: Sequence[str], rng: random.Random) -> Iterator[Values]:
+    """Everything that can be changed, one constant at a time before two, those of ``first`` before others."""
+    others = [key for key in constants if key not in first]
+    order = [*first, *rng.sample(others, len(others))]
+    for width in range(1, len(order) + 1):
+        for keys in itertools.combinations(order, width):
+            grids = [[text for text in constants[key].domain.grid() if text != constants[key].value] for key in keys]
+            for grid in grids:
+                rng.shuffle(grid)
+            for texts in itertools.product(*grids):
+                yield dict(zip(keys, texts, strict=True))
+
+
+def _proposal(files: Mapping[str, str], constants: Mapping[str, Constant], new: Values) -> Proposal:
+    called = labels(constants)
+    values = {key: constant.value for key, constant in constants.items()}
+    return Proposal(
+        files=set_constants(files, constants, new),
+        hypothesis=", ".join(f"{called[key]} {constants[key].written} → {text}" for key, text in new.items()),
+        meta={"values": values | new, "changes": {key: [values[key], text] for key, text in new.items()}},
+    )
+
+
+def _changes(experiment: Experiment) -> Mapping[str, Sequence[str]]:
+    """Old and new literal by constant; empty when the experiment did not come from here."""
+    changes = experiment.meta.get("changes", {}) if experiment.proposer == NAME else {}
+    return changes if isinstance(changes, Mapping) else {}
+
+
+def _seed(context: Context) -> int:
+    """The same for the same session at the same experiment, so that a resumed session goes on alike."""
+    session = (context.history[0] if context.history else context.champion).commit
+    number = max((e.n for e in (*context.history[-1:], *context.pending)), default=0)
+    number += len(context.history)  # the latest verdict need not be that of the highest number
+    return int.from_bytes(hashlib.sha256(f"{session} {number}".encode()).digest()[:8])
+
+
+def _distribution(domain: Domain) -> optuna.distributions.BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if not isinstance(domain, Range):
+        return CategoricalDistribution(domain.texts)
+    if domain.whole:
+        return IntDistribution(int(domain.low), int(domain.high), log=domain.log)
+    return FloatDistribution(domain.low, domain.high, log=domain.log)
+
+
+def _plain(domain: Domain, text: str) -> Any:
+    """A literal as the study knows it: numbers for a range, the text itself for a choice."""
+    return (int(text) if domain.whole else float(text)) if isinstance(domain, Range) else text
+
+
+def _literal(domain: Domain, value: Any) -> str:
+    return domain.text(value) if isinstance(domain, Range) else str(value)
