@@ -168,10 +168,11 @@ def set_constants(
 def _constants_of(path: str, text: str) -> tuple[Constant, ...]:
     if "search:" not in text:
         return ()
-    lines = _NEWLINE.split(text)
-    plain = "\n".join(lines)  # only \n ends a line from here on; columns are those of the text
-    statements, comments = _parse(path, plain)
-    starts = [0, *(newline.end() for newline in _NEWLINE.finditer(text))]
+    mark_of_order = len(text) - len(text.removeprefix("\ufeff"))  # Python runs a file that begins with one
+    lines = _NEWLINE.split(text[mark_of_order:])
+    # Only \n ends a line from here on; columns are those of the text.
+    statements, comments = _parse(path, "\n".join(lines))
+    starts = [mark_of_order, *(newline.end() for newline in _NEWLINE.finditer(text))]
     found: dict[str, Constant] = {}
     for line, column, comment in comments:
         mark = _MARK.match(comment)
