@@ -76,7 +76,16 @@ class Git:
 
 def repository_of(folder: Path) -> tuple[Path, Path] | None:
     """(top level, git directory) of the repository whose checkout ``folder`` is in, None when in none."""
-    command = ["git", "-c", "safe.directory=*", "-C", str(folder), "rev-parse", "--show-toplevel", "--absolute-git-dir"]
+    command = [
+        "git",
+        "-c",
+        "safe.directory=*",
+        "-C",
+        str(folder),
+        "rev-parse",
+        "--show-toplevel",
+        "--absolute-git-dir",
+    ]
     environment = {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT}
     try:
         done = subprocess.run(command, capture_output=True, env=environment, text=True)

@@ -34,7 +34,7 @@ class Ledger:
         self.path = path
         self.torn = b""
         self._last = START
-        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - held for the session's life
+        self._file = open(path, "ab", buffering=0)
         _sync_folder(path.parent)
 
     def events(self) -> Iterator[dict[str, Any]]:

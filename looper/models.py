@@ -134,6 +134,10 @@ class Target:
     evaluator: str = "evaluate.py"
     program: str = "program.md"
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.editable, tuple):
+            raise TypeError(f'Target.editable is a tuple of paths, not {self.editable!r}: write ("{self.editable}",).')
+
 
 @dataclass(frozen=True)
 class Proposal:

@@ -121,8 +121,6 @@ def _check(target: Target) -> None:
         raise TargetError(f"The target's name {target.name!r} must be letters, digits, '.', '_' and '-'.")
     if not target.editable:
         raise TargetError(f"The target {target.name} names no editable file.")
-    if isinstance(target.editable, str):
-        raise TargetError(f"editable of {target.name} is a tuple of paths: write ({target.editable!r},).")
     for name in (*target.editable, target.evaluator):
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or str(path) != name:

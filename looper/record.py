@@ -53,10 +53,14 @@ class Record:
         """Number of the next experiment; the baseline is 0."""
         return self._count
 
+    def tries(self, n: int) -> int:
+        """How often experiment ``n`` was decided; only the baseline is ever tried again."""
+        return sum(experiment.n == n for experiment in self.history)
+
     @property
     def baseline(self) -> Experiment | None:
         """Experiment 0, once it was measured."""
-        return self.history[0] if self.history else None
+        return next(iter(self._by_head.values()), None)
 
     def first_with_tree(self, tree: str) -> int | None:
         """Number of the first experiment with these very files, None when there is none."""

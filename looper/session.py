@@ -15,11 +15,11 @@ from typing import IO
 
 import pluggy
 
-from looper import hardware
+from looper import hardware, loop
 from looper.errors import LedgerError, ProposerError, SessionError
 from looper.identity import Identity, locked_files
+from looper.lab import Lab, View
 from looper.ledger import Ledger
-from looper.loop import Loop, View
 from looper.models import Target
 from looper.places import FOLDER, ledger_path, make_folder, next_tag, tags
 from looper.record import Record
@@ -34,7 +34,7 @@ SANDBOX = "process"
 class Session:
     """An open session. ``notes`` tell what was found and mended on the way."""
 
-    loop: Loop
+    lab: Lab
     stop: Stop
     tag: str
     home: Path
@@ -54,15 +54,15 @@ class Session:
         reason = "interrupted at once"
         try:
             with _interruptible(self):
-                reason = self.loop.run(self.stop)
+                reason = loop.run(self.lab, self.stop)
         except Exception as error:
             reason = f"failed: {error}"
             raise
         finally:
-            self.loop.runner.close()
+            self.lab.runner.close()
             with contextlib.suppress(LedgerError):  # a full disk was reported already
-                self.loop.write("closed", reason=reason)
-            self.loop.ledger.close()
+                self.lab.write("closed", reason=reason)
+            self.lab.ledger.close()
             self.lock.close()
         return reason
 
@@ -86,7 +86,9 @@ def open_session(plugins: pluggy.PluginManager, target: Target, request: Request
     record = Record.of(ledger.events())
     notes = []
     if ledger.torn:
-        notes.append(f"The ledger's last line was torn ({len(ledger.torn)} bytes); it was set aside, nothing else is lost.")
+        notes.append(
+            f"The ledger's last line was torn ({len(ledger.torn)} bytes); it was set aside, nothing else is lost."
+        )
     identity = Identity.of(target, facts, SANDBOX, workspace.files_on_disk())
     resumed = record.champion is not None
     if resumed:
@@ -109,7 +111,7 @@ def open_session(plugins: pluggy.PluginManager, target: Target, request: Request
         raise ProposerError(f"There is no proposer {request.proposer!r}. looper brings search and replay.")
     editable = {name: files[name] for name in target.editable}
     runner = LocalRunner(target, folder / "slots", locked_files(target, files), facts, slots, SANDBOX)
-    loop = Loop(
+    lab = Lab(
         target=target,
         proposer=proposer,
         judge=lambda champion, measurement: plugins.hook.looper_judge(
@@ -124,7 +126,7 @@ def open_session(plugins: pluggy.PluginManager, target: Target, request: Request
         files=editable,
         view=view,
     )
-    return Session(loop, Stop(target, request), tag, home, resumed, notes, lock)
+    return Session(lab, Stop(target, request), tag, home, resumed, notes, lock)
 
 
 def _tag(home: Path, target: Target, request: Request) -> str:
@@ -139,7 +141,7 @@ def _tag(home: Path, target: Target, request: Request) -> str:
 
 def _lock(folder: Path, tag: str) -> IO[str]:
     """Hold the session until the file is closed or the process ends, however it ends."""
-    file = open(folder / "lock", "a+")  # noqa: SIM115 - held for the session's life
+    file = open(folder / "lock", "a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -189,7 +191,7 @@ def _interruptible(session: Session) -> Iterator[None]:
     def on_signal(number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGINT and not session.stop.interrupted:
             session.stop.interrupted = True
-            session.loop.view.interrupted()
+            session.lab.view.interrupted()
             return
         for handled in signals:
             signal.signal(handled, signal.SIG_IGN)

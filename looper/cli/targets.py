@@ -26,7 +26,9 @@ class TargetCommand(click.Command):
             taken = {opt for parameter in self.params for opt in parameter.opts}
             for parameter in own:
                 if taken & set(parameter.opts):
-                    raise LooperError(f"The target {name} adds the option {parameter.opts[0]}, which looper has already.")
+                    raise LooperError(
+                        f"The target {name} adds the option {parameter.opts[0]}, which looper has already."
+                    )
             ctx.meta["looper.options"] = [parameter.name for parameter in own]
             # a copy for this call: the command object itself is shared
             command = click.Command.__new__(type(self))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from looper.evaluation.channel import Channel, Closed
-from looper.evaluation.failures import Crash, Invalid, OutOfMemory
+from looper.evaluation.failures import Crash, Failure, Invalid, OutOfMemory
 from looper.evaluation.logtext import clean, one_line
 from looper.evaluation.wire import WireError
 from looper.sandbox import Limits, Sandbox, Spec
@@ -25,9 +25,7 @@ MAX_PROGRESS_KEYS = 8
 class Candidate:
     """What ``run.candidate(...)`` yields. Attributes: ``layers``, the isolation layers that are on."""
 
-    def __init__(
-        self, run: Run, sandbox: Sandbox, job: Mapping[str, Any], path: str, driver: str | None
-    ) -> None:
+    def __init__(self, run: Run, sandbox: Sandbox, job: Mapping[str, Any], path: str, driver: str | None) -> None:
         self._run = run
         self._peak_mb = 0.0
         self._folder = tempfile.mkdtemp(prefix="worker-", dir=job["scratch"])
@@ -90,17 +88,15 @@ class Candidate:
             raise WireError("progress that is not a short dict of numbers")
         if not all(type(value) in (int, float) for value in values.values()):
             raise WireError("progress that is not a short dict of numbers")
-        self._run.progress(
-            {one_line(key, 40): float(value) for key, value in values.items() if _is_finite(value)}
-        )
+        self._run.progress({one_line(key, 40): float(value) for key, value in values.items() if _is_finite(value)})
 
-    def _error(self, body: Any, what: str) -> Crash | Invalid | OutOfMemory:
+    def _error(self, body: Any, what: str) -> Failure:
         """The failure for an exception that the worker says it raised."""
         fields = body if isinstance(body, dict) else {}
         text, trace, kind = (fields.get(key) for key in ("text", "trace", "kind"))
         if not (isinstance(text, str) and isinstance(trace, str)):
             raise WireError("an error report without its text")
-        failure = {"oom": OutOfMemory, "value": Invalid}.get(str(kind), Crash)
+        failure: type[Failure] = {"oom": OutOfMemory, "value": Invalid}.get(str(kind), Crash)
         return failure(one_line(f"{what}: {text}"), log="\n".join(clean(trace)))
 
     def _ended(self, what: str) -> Crash | OutOfMemory:
@@ -159,5 +155,10 @@ def worker_environment(folder: str, device: str) -> dict[str, str]:
         env |= {name: os.environ[name] for name in passed if name in os.environ}
     else:
         # One core, one thread; the CPU clock counts every thread in any case.
-        env |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        env |= {
+            "OMP_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+            "NUMBA_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
     return env

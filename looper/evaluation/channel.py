@@ -55,7 +55,7 @@ class Channel:
             WireError: when it is malformed or its arrays are larger than ``max_payload`` bytes.
             Closed: when the worker is gone.
         """
-        header, payload = wire.lengths(self._read(wire.PREFIX.size), max_payload)
+        header, payload = wire.lengths(bytes(self._read(wire.PREFIX.size)), max_payload)
         head = self._read(header)
         return wire.decode(head, self._read(payload))
 

@@ -52,7 +52,11 @@ def main(result_fd: int) -> None:
         result = {"status": "infra", "reason": one_line(text), "metrics": {}, "starved": False}
     run.timings["total_s"] = time.monotonic() - started
     run_s = run.timings["run_s"]
-    facts = {"isolation": job["sandbox"], "layers": list(run.layers), "peak_memory_mb": round(run.peak_memory_mb, 1)}
+    facts = {
+        "isolation": job["sandbox"],
+        "layers": list(run.layers),
+        "peak_memory_mb": round(run.peak_memory_mb, 1),
+    }
     if run_s > 0:
         facts["cpu_per_wall"] = round(run.timings["run_cpu_s"] / run_s, 3)
     timings = {name: round(value, 4) for name, value in run.timings.items()}

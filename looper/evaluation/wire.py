@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 PREFIX = struct.Struct(">IQ")
 MAX_HEADER = 1 << 20
 MAX_DEPTH = 16
-DTYPES = frozenset(
-    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
-)
+DTYPES = frozenset("bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split())
 
 
 class WireError(ValueError):

@@ -22,7 +22,16 @@ STATUSES: dict[str, Status] = {
     "ok": "ok", "crash": "crash", "oom": "oom", "nan": "nan", "timeout": "timeout", "invalid": "invalid",
     "infra": "infra",
 }  # fmt: skip
-PASSED_ON = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "XDG_CACHE_HOME", "LOOPER_CACHE", "TMPDIR", "CUDA_HOME")
+PASSED_ON = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LD_LIBRARY_PATH",
+    "XDG_CACHE_HOME",
+    "LOOPER_CACHE",
+    "TMPDIR",
+    "CUDA_HOME",
+)
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None)

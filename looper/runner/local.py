@@ -99,9 +99,7 @@ class LocalRunner:
     def running(self) -> list[Progress]:
         """How far every running evaluation is."""
         return [
-            Progress(
-                slot.job.experiment, slot.number, ev.phase, ev.used_s, ev.of_s, ev.values, slot.started
-            )
+            Progress(slot.job.experiment, slot.number, ev.phase, ev.used_s, ev.of_s, ev.values, slot.started)
             for slot in self._slots
             if slot.job is not None and (ev := slot.evaluator) is not None
         ]
@@ -172,6 +170,3 @@ def slots_for(target: Target, wanted: int | None, gpus: Sequence[str]) -> list[t
     cores = sorted(os.sched_getaffinity(0))
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return [((cores[i % len(cores)],), threads) for i in range(wanted or len(cores))]
-
-
-

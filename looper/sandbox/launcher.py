@@ -47,7 +47,11 @@ def new_pid_namespace() -> bool:
     if libc.unshare(CLONE_NEWUSER | CLONE_NEWPID) != 0:
         return False
     with contextlib.suppress(OSError):  # unmapped, it would merely appear as nobody
-        for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+        for name, text in (
+            ("setgroups", "deny"),
+            ("uid_map", f"{uid} {uid} 1"),
+            ("gid_map", f"{gid} {gid} 1"),
+        ):
             with open(f"/proc/self/{name}", "w") as f:
                 f.write(text)
     return True
