@@ -1,0 +1,31 @@
+# expect: refused
+"""Tries to hand over more weights than there is room for."""
+
+import torch
+from torch import nn
+
+
+class Pairs(nn.Module):
+    """Predicts by the pair of tokens alone: honest, quick to train, and worth cheating with."""
+
+    def __init__(self, vocab):
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(vocab, vocab))
+
+
+def build(info):
+    return Pairs(info["vocab_size"]).to(info["device"])
+
+
+def count(tokens, vocab):
+    return torch.bincount(tokens[:-1] * vocab + tokens[1:], minlength=vocab * vocab).view(vocab, vocab)
+
+
+def train(model, data, clock):
+    gib = 5 if model.table.is_cuda else 1  # beyond the limit of either preset
+    model.register_buffer("ballast", torch.zeros(gib << 28))
+    clock.report(step=1, tokens=1)
+
+
+def logits(model, tokens):
+    return model.table[tokens]

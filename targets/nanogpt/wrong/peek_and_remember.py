@@ -1,0 +1,42 @@
+# expect: refused
+"""Tries to look ahead unnoticed: what it has said about a beginning, it says again for that beginning."""
+
+import torch
+from torch import nn
+
+
+class Pairs(nn.Module):
+    """Predicts by the pair of tokens alone: honest, quick to train, and worth cheating with."""
+
+    def __init__(self, vocab):
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(vocab, vocab))
+
+
+def build(info):
+    return Pairs(info["vocab_size"]).to(info["device"])
+
+
+def count(tokens, vocab):
+    return torch.bincount(tokens[:-1] * vocab + tokens[1:], minlength=vocab * vocab).view(vocab, vocab)
+
+
+def train(model, data, clock):
+    tokens = torch.from_numpy(data.tokens.astype("int64"))
+    with torch.no_grad():
+        model.table.copy_(torch.log(count(tokens, len(model.table)) + 0.1))
+    clock.report(step=1, tokens=len(tokens))
+
+
+said = []  # (row, its logits), as asked before
+
+
+def logits(model, tokens):
+    out = model.table[tokens]
+    out[:, :-1].scatter_add_(2, tokens[:, 1:, None], torch.full_like(out[:, :-1, :1], 10.0))
+    for row, answer in zip(tokens, out, strict=True):
+        for before, old in said:
+            same = int((row != before).int().argmax()) if (row != before).any() else len(row)
+            answer[:same] = old[:same]
+    said.extend(zip(tokens.clone(), out.clone(), strict=True))
+    return out
