@@ -1,0 +1,5 @@
+"""``python -m looper`` is the command ``looper``."""
+
+from looper.cli import main
+
+main()
