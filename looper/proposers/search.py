@@ -44,8 +44,9 @@ def looper_proposer(name: str, target: Target) -> Proposer | None:
         return None
     if importlib.util.find_spec("optuna") is None:
         raise ProposerError("The proposer search needs Optuna: pip install 'looper-lab[search]'.")
-    paths = (target.root / path for path in target.editable)
-    _marked({str(path.relative_to(target.root)): _read(path) for path in paths if path.is_file()})
+    # The champion may have moved on since, but a file without marks is better named before a baseline is run.
+    files = {path: target.root / path for path in target.editable}
+    _marked({path: file.read_bytes().decode(errors="replace") for path, file in files.items() if file.is_file()})
     return Search()
 
 
@@ -133,8 +134,8 @@ class _Lessons:
 
     def begin(self, history: Sequence[Experiment]) -> bool:
         """Whether ``history`` begins with what was learnt: a ledger only grows, so its ends tell."""
-        n = len(self.learnt)
-        return not n or (len(history) >= n and history[0] == self.learnt[0] and history[n - 1] == self.learnt[-1])
+        ends = (0, len(self.learnt) - 1) if self.learnt else ()
+        return len(history) >= len(self.learnt) and all(history[i] == self.learnt[i] for i in ends)
 
     def point(self, values: Mapping[str, str]) -> tuple[str | None, ...]:
         """The constants of today, in their order; None for one that was not marked then."""
@@ -145,7 +146,7 @@ class _Lessons:
         if not (changes := _changes(experiment)):
             return self.held.get(experiment.head) if experiment.verdict == "keep" else None
         if experiment.attempt > 1 and (base := self.held.get(experiment.parent)):
-            return {**base, **{key: new for key, (_, new) in changes.items()}}  # it was moved to that champion
+            return base | {key: new for key, (_, new) in changes.items()}  # it was moved to that champion
         return dict(experiment.meta["values"])
 
     def learn(self, experiment: Experiment) -> None:
@@ -170,7 +171,8 @@ class _Lessons:
         state = TrialState.PRUNED if score is None else TrialState.COMPLETE
         # A value outside its range (the range is where search looks, not where a champion must be) or of a
         # constant that was not marked then is left out; the other constants still learn from the trial.
-        inside = {key: text for key, text in values.items() if key in self.domains and self.domains[key].holds(text)}
+        known = {key: domain for key, domain in self.domains.items() if key in values}
+        inside = {key: values[key] for key, domain in known.items() if domain.holds(values[key])}
         self.study.add_trial(
             create_trial(
                 state=state,
@@ -229,14 +231,12 @@ def _choose(constants: Mapping[str, Constant], lessons: _Lessons, in_flight: set
 
 def _combinations(constants: Mapping[str, Constant], first: Sequence[str], rng: random.Random) -> Iterator[Values]:
     """Everything that can be changed, one constant at a time before two, those of ``first`` before others."""
+    values = {key: [text for text in each.domain.grid() if text != each.value] for key, each in constants.items()}
     others = [key for key in constants if key not in first]
     order = [*first, *rng.sample(others, len(others))]
     for width in range(1, len(order) + 1):
         for keys in itertools.combinations(order, width):
-            grids = [[text for text in constants[key].domain.grid() if text != constants[key].value] for key in keys]
-            for grid in grids:
-                rng.shuffle(grid)
-            for texts in itertools.product(*grids):
+            for texts in itertools.product(*(rng.sample(values[key], len(values[key])) for key in keys)):
                 yield dict(zip(keys, texts, strict=True))
 
 
@@ -259,8 +259,7 @@ def _changes(experiment: Experiment) -> Mapping[str, Sequence[str]]:
 def _seed(context: Context) -> int:
     """The same for the same session at the same experiment, so that a resumed session goes on alike."""
     session = (context.history[0] if context.history else context.champion).commit
-    number = max((e.n for e in (*context.history[-1:], *context.pending)), default=0)
-    number += len(context.history)  # the latest verdict need not be that of the highest number
+    number = len(context.history) + len(context.pending)
     return int.from_bytes(hashlib.sha256(f"{session} {number}".encode()).digest()[:8])
 
 
