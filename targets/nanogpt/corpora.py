@@ -208,10 +208,12 @@ def pieces(path: Path, longest: int) -> Iterator[Document]:
     """The text file as one document, or cut at line ends into documents of ``longest`` bytes or a
     line more. Of a file that looks binary only the first bytes, by which it is dropped."""
     with open(path, "rb") as file:
+        head = file.read(longest)
+        if not head or is_binary(head):
+            yield Document(head)
+            return
+        file.seek(0)
         while data := file.read(longest):
-            if is_binary(data):
-                yield Document(data)
-                return
             yield Document(data if data.endswith(b"\n") else data + file.readline())
 
 

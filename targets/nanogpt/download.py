@@ -74,7 +74,7 @@ class Download:
 
     grow: Callable[[int], None] = lambda count: None
     advance: Callable[[int], None] = lambda count: None
-    wait_s: float = 1.0
+    wait_s: float = 0.5
     stop: threading.Event = field(default_factory=threading.Event)
 
     def fetch_all(self, files: Sequence[tuple[str, Path]]) -> list[dict[str, Any]]:
@@ -154,7 +154,8 @@ class Download:
                     raise _Again("the server cannot resume this file", wait_s=0.0)
                 self._receive(response, part, told, have if response.status == 206 else 0)
         except urllib.error.HTTPError as error:
-            raise self._refused(url, error, part) from None
+            with error:
+                raise self._refused(url, error, part) from None
         except urllib.error.URLError as error:
             host = urlsplit(url).netloc
             raise _Unreachable(f"{host} cannot be reached ({error.reason})") from None

@@ -86,7 +86,7 @@ def recall(known: Path) -> dict[str, str] | None:
     """What an earlier call with the same input made, None if it is not there or not whole."""
     try:
         return described(open_corpus(cache_root() / json.loads(known.read_bytes())["folder"]))
-    except (FileNotFoundError, CorpusError):
+    except (FileNotFoundError, NotADirectoryError, CorpusError):
         return None
 
 
@@ -260,8 +260,11 @@ def main(arguments: list[str] | None = None) -> int:
     given: dict[str, Any] = vars(parser.parse_args(arguments))
     try:
         print(json.dumps(prepare(**given)), flush=True)
-    except (CorpusError, OSError) as error:
+    except CorpusError as error:
         print(f"prepare.py: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"prepare.py: {error}. The cache is {cache_root()}; LOOPER_CACHE moves it.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("prepare.py: stopped; what was downloaded is kept.", file=sys.stderr)
