@@ -82,7 +82,7 @@ def script(*arguments: str, flags: tuple[str, ...] = ()) -> subprocess.Completed
 
 
 def test_the_tokens_are_the_documents_byte_for_byte(tmp_path: Path) -> None:
-    wanted = [text.encode() for text in texts(200)]
+    wanted = [text.encode() for text in texts(150)]
     facts = prepare.prepare(str(folder_of(tmp_path / "text", list(wanted))), vocab=600)
     corpus = dataset.open_corpus(facts["folder"])
 
@@ -192,7 +192,7 @@ def test_the_standard_library_is_split_by_whole_packages() -> None:
 
 
 def test_scored_text_is_capped_and_the_rest_is_trained_on(tmp_path: Path) -> None:
-    source = corpora.find(str(folder_of(tmp_path / "text", list(texts(200)))))
+    source = corpora.find(str(folder_of(tmp_path / "text", list(texts(150)))))
     capped = corpora.Source("capped", "", (), source.documents, scored_bytes=30_000)
     plan = splits.plan(capped, None, lambda count: None)
     free = splits.plan(source, None, lambda count: None)
@@ -210,7 +210,7 @@ def test_site_packages_names_installed_source() -> None:
 
 
 def test_the_script_prints_one_line_and_is_fast_the_second_time() -> None:
-    arguments = ("--corpus", "stdlib", "--limit-mb", "2", "--vocab", "400")
+    arguments = ("--corpus", "stdlib", "--limit-mb", "1", "--vocab", "400")
     first = script(*arguments)
     assert first.returncode == 0, first.stderr
     facts = json.loads(first.stdout)
@@ -260,9 +260,9 @@ def test_a_damaged_corpus_is_noticed_and_made_again(tmp_path: Path) -> None:
 
 
 def test_several_at_once_make_one_corpus(tmp_path: Path, cache: Path) -> None:
-    path = folder_of(tmp_path / "text", list(texts(200)))
+    path = folder_of(tmp_path / "text", list(texts(150)))
     (tmp_path / "other").mkdir()
-    equal = folder_of(tmp_path / "other" / "text", list(texts(200)))
+    equal = folder_of(tmp_path / "other" / "text", list(texts(150)))
     command = [sys.executable, "-I", str(NANOGPT / "prepare.py"), "--vocab", "400", "--corpus"]
     started = [
         subprocess.Popen([*command, str(corpus)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -277,10 +277,10 @@ def test_several_at_once_make_one_corpus(tmp_path: Path, cache: Path) -> None:
 
 
 def test_a_killed_preparation_is_done_again(tmp_path: Path, cache: Path) -> None:
-    path = folder_of(tmp_path / "text", list(texts(300)))
+    path = folder_of(tmp_path / "text", list(texts(200)))
     command = [sys.executable, "-I", str(NANOGPT / "prepare.py"), "--vocab", "2000", "--corpus", str(path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    while not any(cache.glob("building/*/tokenizer.json")):
+    while not any(cache.glob("building/*")):
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
