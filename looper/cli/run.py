@@ -40,11 +40,11 @@ def run(
         raise click.UsageError("--fresh opens a new session and --resume insists on an old one: give one of them.")
     plugins, chosen, options = manager_and_target(ctx, target)
     request = Request(tag, fresh, resume, slots, experiments, hours, proposer, options)
-    view = view_for(chosen)
+    view = view_for(chosen, request)
     session = open_session(plugins, chosen, request, view)
     view.opened(session)
+    reason = ""
     try:
         reason = session.run()
     finally:
-        view.close()
-    view.ended(session, reason)
+        view.ended(session, reason)

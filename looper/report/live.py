@@ -1,29 +1,23 @@
+"""What the user watches: a live table on a terminal, plain lines anywhere else."""
+
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
-class Plain:
-    def __init__(self, target):
-        self.t = target
+from looper.models import Target
+from looper.report.plain import PlainView
+from looper.report.terminal import is_interactive, output
+from looper.stop import Request
 
-    def opened(self, s):
-        print("opened", s.tag, s.resumed, s.notes, s.home)
-        self.s = s
-
-    def tick(self, running):
-        pass
-
-    def interrupted(self):
-        print("finishing; Ctrl-C again to stop now")
-
-    def decided(self, e):
-        print(e.n, e.attempt, e.metrics, e.verdict, e.reason, e.gain, e.hypothesis, flush=True)
-
-    def close(self):
-        pass
-
-    def ended(self, s, reason):
-        print("ended:", reason)
+if TYPE_CHECKING:
+    from looper.report.screen import ScreenView
 
 
-def view_for(target):
-    return Plain(target)
+def view_for(target: Target, request: Request | None = None) -> PlainView | ScreenView:
+    """The view for this process's standard output; ``request`` tells it what was asked for."""
+    request = request or Request()
+    if not is_interactive(output()):
+        return PlainView(target, request)
+    from looper.report.screen import ScreenView  # only a terminal needs what this imports
+
+    return ScreenView(target, request)
