@@ -188,8 +188,7 @@ def _constants_of(path: str, text: str) -> tuple[Constant, ...]:
                 )
             continue  # prose that happens to hold the word
         name, value = _assigned(where, here[0])
-        literal = _literal(where, name, value)
-        domain = _domain(where, name, mark[1], literal)
+        domain, literal = _domain(where, name, mark[1], value)
         if name in found:
             raise ProposerError(f"{where}: {name} is marked twice in this file. Keep one of the marks.")
         begin, end = (
@@ -225,16 +224,15 @@ def _assigned(where: str, node: ast.Assign | ast.AnnAssign) -> tuple[str, ast.ex
     return targets[0].id, node.value
 
 
-def _literal(where: str, name: str, node: ast.expr) -> Literal:
+def _literal(node: ast.expr) -> Literal:
     try:
         value = ast.literal_eval(node)
     except (ValueError, TypeError):
         value = ...
     if isinstance(value, bool | int | float | str | tuple | None):
         return value
-    raise ProposerError(
-        f"{where}: the value of {name} must be a literal (a number, a text, True, False, None or a tuple of"
-        f' these), not "{ast.unparse(node)}".'
+    raise ValueError(
+        f'"{ast.unparse(node)}" is not a literal (a number, a text, True, False, None or a tuple of these)'
     )
 
 
@@ -242,13 +240,14 @@ def _is_range(text: str) -> bool:
     return _RANGE.fullmatch(text) is not None or (text.startswith("{") and text.endswith("}"))
 
 
-def _domain(where: str, name: str, text: str, value: Literal) -> Domain:
+def _domain(where: str, name: str, text: str, node: ast.expr) -> tuple[Domain, Literal]:
     bounds = _RANGE.fullmatch(text)
     try:
+        value = _literal(node)
         if bounds:
-            return _range(bounds[1], bounds[2], bool(bounds[3]), value)
+            return _range(bounds[1], bounds[2], bool(bounds[3]), value), value
         if text.startswith("{"):
-            return _choices(text)
+            return _choices(text), value
         raise ValueError("this is no range")
     except (ValueError, SyntaxError) as error:
         reason = error.args[0] if type(error) is ValueError else "these are not literals"
@@ -276,7 +275,7 @@ def _choices(text: str) -> Choices:
     node = ast.parse(text, mode="eval").body
     if not isinstance(node, ast.Set):
         raise ValueError("choices are literals between braces")
-    values = [repr(ast.literal_eval(element)) for element in node.elts]
+    values = [repr(_literal(element)) for element in node.elts]
     if len(set(values)) < len(values):
         raise ValueError("the same choice stands there twice")
     if len(values) < 2:
