@@ -81,6 +81,10 @@ class Choices:
 
     texts: tuple[str, ...]
 
+    def text(self, value: str) -> str:
+        """The literal of a choice, which is the choice."""
+        return value
+
     def canonical(self, value: Literal) -> str:
         """One spelling for each value: that of the list where the value is in it."""
         spellings = {repr(ast.literal_eval(text)): text for text in self.texts}

@@ -74,19 +74,10 @@ class Search(Proposer):
         constants = _marked(context.files)
         lessons = self._learn(context, constants)
         values = {key: constant.value for key, constant in constants.items()}
-        pending = [lessons.values_of(experiment) for experiment in context.pending]
-        running = {lessons.point(each) for each in pending if each}
+        running = {point for experiment in context.pending for point in lessons.points(experiment, values)}
         in_flight = {key for experiment in context.pending for key in _changes(experiment)}
-        rng = random.Random(_seed(context))
-
-        for _ in range(SAMPLES):
-            chosen = _choose(constants, lessons, in_flight, rng)
-            sampled = lessons.sample(chosen, seed=rng.randrange(2**32))
-            new = {key: text for key, text in sampled.items() if text != values[key]}
+        for new in _candidates(constants, lessons, in_flight, random.Random(_seed(context))):
             if new and (point := lessons.point(values | new)) not in lessons.seen and point not in running:
-                return _proposal(context.files, constants, new)
-        for new in _combinations(constants, chosen, rng):
-            if (point := lessons.point(values | new)) not in lessons.seen and point not in running:
                 return _proposal(context.files, constants, new)
         return None
 
@@ -151,12 +142,17 @@ class _Lessons:
             return base | {key: new for key, (_, new) in changes.items()}  # it was moved to that champion
         return dict(experiment.meta["values"])
 
+    def points(self, experiment: Experiment, champion: Values) -> set[tuple[str | None, ...]]:
+        """Where a candidate was proposed, and where it is or would be once it is moved to ``champion``."""
+        new = {key: new for key, (_, new) in _changes(experiment).items()}
+        return {self.point(champion | new), self.point(experiment.meta["values"] if new else champion)}
+
     def learn(self, experiment: Experiment) -> None:
         """Take in one more decided experiment."""
         self.learnt.append(experiment)
         if not (values := self.values_of(experiment)):
             return
-        self.seen.add(self.point(values))
+        self.seen |= self.points(experiment, values)
         if experiment.verdict == "keep":
             self.held[experiment.head] = values
         if experiment.verdict in TELLING and experiment.status != "infra":
@@ -214,7 +210,7 @@ class _Lessons:
         trial = self.study.ask({key: self.distributions[key] for key in keys})
         # Its measurement is told later as a trial of its own: what is asked is not always what is run.
         self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        return {key: _literal(self.domains[key], value) for key, value in trial.params.items()}
+        return {key: self.domains[key].text(value) for key, value in trial.params.items()}
 
 
 def _marked(files: Mapping[str, str]) -> dict[str, Constant]:
@@ -226,6 +222,17 @@ def _marked(files: Mapping[str, str]) -> dict[str, Constant]:
         " search: 1..6\" or \"ACT = 'relu2'  # search: {'relu2', 'gelu'}\", or choose another proposer:"
         " --proposer replay applies patches, and a plugin can bring its own."
     )
+
+
+def _candidates(
+    constants: Mapping[str, Constant], lessons: _Lessons, in_flight: set[str], rng: random.Random
+) -> Iterator[Values]:
+    """Changes to consider: samples first, then every change there is. Some may be known, or no change at all."""
+    for _ in range(SAMPLES):
+        chosen = _choose(constants, lessons, in_flight, rng)
+        sampled = lessons.sample(chosen, seed=rng.randrange(2**32))
+        yield {key: text for key, text in sampled.items() if text != constants[key].value}
+    yield from _combinations(constants, chosen, rng)
 
 
 def _choose(constants: Mapping[str, Constant], lessons: _Lessons, in_flight: set[str], rng: random.Random) -> list[str]:
@@ -291,7 +298,3 @@ def _distribution(domain: Domain) -> optuna.distributions.BaseDistribution:
 def _plain(domain: Domain, text: str) -> Any:
     """A literal as the study knows it: numbers for a range, the text itself for a choice."""
     return (int(text) if domain.whole else float(text)) if isinstance(domain, Range) else text
-
-
-def _literal(domain: Domain, value: Any) -> str:
-    return domain.text(value) if isinstance(domain, Range) else str(value)
