@@ -23,7 +23,7 @@ class Pace:
         self._decided += 1
         self._experiments += experiment.n > 0
 
-    def status(self, record: Record, metric: Metric) -> str:
+    def status(self, record: Record, metric: Metric, ended: bool = False) -> str:
         """Experiments so far, keeps, best, rate, time gone and, where a limit was given, time left."""
         elapsed = time.monotonic() - self._began
         asked = "" if self._request.experiments is None else f" of {self._request.experiments}"
@@ -37,7 +37,7 @@ class Pace:
             parts.append(f"{self._decided / elapsed * 3600:.0f} an hour")
         parts.append(words.duration(elapsed))
         left = self._left(elapsed)
-        if left is not None:
+        if left is not None and not ended:
             parts.append(f"about {words.duration(left)} left")
         return " · ".join(parts)
 

@@ -47,7 +47,7 @@ class PlainView:
         self._interrupted = True  # said by the next tick: a signal handler may interrupt a print
 
     def ended(self, session: Session, reason: str) -> None:
-        self._say(self._pace.status(session.lab.record, self._target.metric))
+        self._say(self._pace.status(session.lab.record, self._target.metric, ended=True))
         for line in prose.ending(session, self._target, self._request, reason):
             self._say(line)
 

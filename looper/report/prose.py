@@ -17,8 +17,7 @@ from looper.stop import Request
 KEPT_SHOWN = 20
 BETTER = {"min": "lower is better", "max": "higher is better"}
 ISOLATION = {
-    "process": "process: each candidate runs in a process of its own, with limits. That stops accidents, not malice:\n"
-    "             it can read and write your files and use the network",
+    "process": "process: limits, but candidates can use your files and the network; stops accidents, not malice"
 }
 
 
@@ -31,7 +30,11 @@ def opening(session: Session, target: Target, request: Request) -> Iterator[str]
     goal = "" if metric.goal is None else f", until {words.number(metric.goal)}"
     yield f"looper optimises {target.name}: {metric.name}, {BETTER[metric.direction]}{goal}"
     yield f"  session    {session.tag}, on branch {session.lab.workspace.branch_name}; ledger {_near(ledger)}"
-    yield f"  budget     {budget(target.budget)}; {slots} at once" if slots > 1 else f"  budget     {budget(target.budget)}"
+    yield (
+        f"  budget     {budget(target.budget)}; {slots} at once"
+        if slots > 1
+        else f"  budget     {budget(target.budget)}"
+    )
     yield f"  isolation  {ISOLATION.get(isolation, isolation)}"
     champion = record.champion
     if champion is None:

@@ -37,7 +37,7 @@ class Watch:
         parts = [f"{f'#{progress.experiment.n}':>5}", f"slot {progress.slot}", f"{progress.phase:<5}"]
         if bar:
             parts.append("━" * share + "─" * (BAR - share))
-        parts.append(f"{used:.0f}/{allowed:g} s" if allowed else f"{used:.0f} s")
+        parts.append(f"{used:.{0 if allowed >= 10 else 1}f}/{allowed:g} s" if allowed else f"{used:.0f} s")
         claims = list(progress.values.items())[:CLAIMS]
         parts += [f"{one_line(name, 20)} {value:.4g}" for name, value in claims]
         return "  ".join([*parts, words.one_line(progress.experiment.hypothesis)])

@@ -35,14 +35,14 @@ class ScreenView:
         self._target, self._request = target, request
         self._out = output()
         self._console = _Console(self._out)
-        self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+        self._live = Live(console=self._console, auto_refresh=False)
         self._pace, self._watch = Pace(request), Watch(target.budget)
         self._session: Session | None = None
         self._running: list[Progress] = []
         self._drawn_at = 0.0
         self._drawn: list[int] = []  # widths of the lines on the screen
         self._width = 0
-        self._interrupted = False
+        self._interrupted = self._ended = False
 
     def opened(self, session: Session) -> None:
         self._session = session
@@ -65,7 +65,7 @@ class ScreenView:
         self._interrupted = True  # a signal handler may interrupt a drawing; the next tick shows it
 
     def ended(self, session: Session, reason: str) -> None:
-        self._running, self._interrupted = [], False
+        self._running, self._interrupted, self._ended = [], False, True
         self._draw()
         with expendable(self._out):
             self._live.stop()
@@ -91,7 +91,7 @@ class ScreenView:
     def _frame(self, width: int, height: int) -> list[Text]:
         assert self._session is not None
         record, metric = self._session.lab.record, self._target.metric
-        footer = [self._pace.status(record, metric)]
+        footer = [self._pace.status(record, metric, self._ended)]
         if self._interrupted:
             footer.append("Finishing what runs. Ctrl-C again ends it now; either way the session can be resumed.")
         below = [Text(part) for text in footer for part in _wrapped(text, width)]
