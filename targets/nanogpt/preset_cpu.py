@@ -6,8 +6,8 @@ slope left in it: the bigram table, the batch, the depth, the betas and bfloat16
 
 # Shape of the model
 DEPTH = 2  # layers; search: 1..4
-WIDTH = 64  # model width; search: {32, 64, 96, 128}
-HEAD_DIM = 32  # width of one attention head, divides WIDTH; search: {16, 32}
+WIDTH = 64  # model width; search: {64, 128, 192}
+HEAD_DIM = 64  # width of one attention head, divides WIDTH; search: {16, 32, 64}
 MLP_FACTOR = 4  # hidden width of the MLP in multiples of WIDTH; search: 1..6
 WINDOWS = "L"  # attention of each layer in turn: L sees the whole context, S a short window
 SHORT_WINDOW = 32  # tokens before itself that an S layer attends to
@@ -15,9 +15,9 @@ VALUE_EMBEDS = 1  # value embeddings in every n-th layer counted from the last, 
 BIGRAM_ROWS = 0  # rows of the hashed bigram table, 0 for none; search: {0, 4096, 8192, 16384, 32768, 65536}
 BIGRAM_LAMBDA = 0.1  # how much of it each layer starts with; search: 0.03..1.0 log
 X0_LAMBDA = 0.1  # how much of the embedding each layer starts with; search: 0.02..0.5 log
-ROPE_BASE = 10_000.0  # base of the rotary frequencies; search: 1000.0..300000.0 log
+ROPE_BASE = 10000.0  # base of the rotary frequencies; search: 1000.0..300000.0 log
 QK_GAIN = 1.0  # factor on the normalised queries and keys; search: 0.8..1.6
-SOFTCAP = 15.0  # logits are SOFTCAP * tanh(logits / SOFTCAP), 0 for plain logits; search: {0.0, 8.0, 15.0, 30.0}
+SOFTCAP = 0.0  # logits are SOFTCAP * tanh(logits / SOFTCAP), 0 for plain logits; search: {0.0, 15.0, 30.0}
 INIT_SCALE = 1.0  # factor on every matrix's initial spread; search: 0.3..1.5 log
 
 # What one step sees

@@ -13,16 +13,16 @@ MLP_FACTOR = 4  # hidden width of the MLP in multiples of WIDTH; search: 3..6
 WINDOWS = "SSSSL"  # attention of each layer in turn: L sees the whole context, S a short window; the last layer is L
 SHORT_WINDOW = 256  # tokens before itself that an S layer attends to, an eighth; search: {128, 256, 512}
 VALUE_EMBEDS = 2  # value embeddings in every n-th layer counted from the last, 0 for none; search: {0, 1, 2, 3}
-BIGRAM_ROWS = 40_960  # rows of the hashed bigram table, 0 for none; search: {0, 16384, 40960, 131072}
+BIGRAM_ROWS = 40960  # rows of the hashed bigram table, 0 for none; search: {0, 16384, 40960, 131072}
 BIGRAM_LAMBDA = 0.1  # how much of it each layer starts with; search: 0.03..0.3 log
 X0_LAMBDA = 0.05  # how much of the embedding each layer starts with; search: 0.01..0.3 log
-ROPE_BASE = 200_000.0  # base of the rotary frequencies; search: 10000.0..1000000.0 log
+ROPE_BASE = 200000.0  # base of the rotary frequencies; search: 10000.0..1000000.0 log
 QK_GAIN = 1.1  # factor on the normalised queries and keys; search: 0.9..1.4
 SOFTCAP = 15.0  # logits are SOFTCAP * tanh(logits / SOFTCAP), 0 for plain logits; search: {0.0, 8.0, 15.0, 30.0}
 INIT_SCALE = 0.68  # factor on every matrix's initial spread; search: 0.4..1.2 log
 
 # What one step sees
-BATCH_TOKENS = 262_144  # tokens an optimiser step; search: {131072, 262144, 524288}
+BATCH_TOKENS = 262144  # tokens an optimiser step; search: {131072, 262144, 524288}
 MICRO_ROWS = 128  # most rows in one forward pass, halved until they fit the GPU's memory
 
 # Optimiser: Muon for the layers' matrices, AdamW for the rest (rates for WIDTH 768, scaled by width^-1/2)

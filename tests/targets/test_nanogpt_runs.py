@@ -1,0 +1,133 @@
+"""The nanogpt target in real processes: an evaluator, three workers, a prepared corpus; at tiny sizes."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sysconfig
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from looper import plugins
+from looper.errors import TargetError
+from looper.identity import locked_files
+from looper.models import Budget, Experiment, Measurement, Target
+from looper.runner import Job, LocalRunner, slots_for
+
+NANOGPT = Path(__file__).resolve().parents[2] / "targets" / "nanogpt"
+MANAGER = plugins.manager(str(NANOGPT), ())
+FILES = {str(path.relative_to(NANOGPT)): path.read_bytes() for path in NANOGPT.rglob("*.py")}
+
+
+def target_with(**options: Any) -> Target:
+    """The target as the command line makes it, these options given."""
+    values = {option.name: option.default for option in plugins.options_of(MANAGER)}
+    return plugins.target_of(MANAGER, {**values, "preset": "cpu", **options})
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """About 2 MB of Python source, prepared by the target's own hook."""
+    folder = tmp_path_factory.mktemp("text")
+    for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))[:120]:
+        shutil.copy(path, folder)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("LOOPER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        (prepared,) = MANAGER.hook.looper_prepare(target=target_with(corpus=str(folder)))
+        yield prepared
+
+
+def measure(target: Target, facts: Mapping[str, str], folder: Path, candidates: list[bytes]) -> list[Measurement]:
+    """One measurement of each ``train.py``, all with the same seed, as many at once as there are cores."""
+    target = replace(target, settings={**target.settings, "scored_tokens": 4096})
+    runner = LocalRunner(target, folder, locked_files(target, FILES), facts, slots_for(target, None, ()), "process")
+    editable = {name: FILES[name] for name in target.editable}
+    todo = dict(enumerate(candidates))
+    done: dict[int, Measurement] = {}
+    try:
+        while len(done) < len(candidates):
+            while todo and runner.free:
+                number = min(todo)
+                experiment = Experiment(number, 1, "", "", "", "test", "", {})
+                runner.submit(Job(experiment, {**editable, "train.py": todo.pop(number)}, seed=11))
+            for ended in runner.wait(lambda: None):
+                done[ended.job.experiment.n] = ended.measurement
+    finally:
+        runner.close()
+    return [done[number] for number in range(len(candidates))]
+
+
+@pytest.mark.slow
+def test_equal_steps_with_an_equal_seed_give_the_equal_score(facts: Mapping[str, str], tmp_path: Path) -> None:
+    one, other = measure(target_with(fixed_steps=12), facts, tmp_path, [FILES["train.py"]] * 2)
+    assert one.status == other.status == "ok", one.log
+    assert one.metrics["val_bpb"] == other.metrics["val_bpb"]
+    assert 1 < one.metrics["val_bpb"] < 4.5
+    assert one.metrics["steps"] == 12
+    names = {"val_bpb", "tokens_per_s", "steps", "epochs", "parameters_m", "peak_memory_mb"}
+    assert set(one.metrics) == names
+    assert all(math.isfinite(value) and value > 0 for value in one.metrics.values())
+
+
+ENDS = {
+    "train_for_ever": ("timeout", "run budget"),
+    "sleep": ("timeout", "waited instead of working"),
+    "exit_early": ("crash", "without an answer"),
+    "huge_weights": ("invalid", "limit"),
+    "other_weights": ("crash", "extra"),
+    "claim_nonsense": ("invalid", "steps"),
+    "not_a_number": ("nan", "val_bpb"),
+    "peek_and_remember": ("invalid", "tokens after its target"),
+    "print_a_score": ("ok", ""),
+    "keep_a_child": ("ok", ""),
+}
+
+
+@pytest.mark.slow
+def test_a_candidate_that_does_wrong_ends_as_it_should(facts: Mapping[str, str], tmp_path: Path) -> None:
+    target = target_with(budget=1.0)
+    target = replace(target, budget=Budget(1.0, clock="cpu", wall_factor=6, setup_s=60, score_s=60, memory_mb=4096))
+    measured = measure(target, facts, tmp_path, [FILES[f"wrong/{name}.py"] for name in ENDS])
+    ended = dict(zip(ENDS, measured, strict=True))
+
+    said = {name: (m.status, m.reason) for name, m in ended.items()}
+    assert {name: status for name, (status, _) in said.items()} == {name: status for name, (status, _) in ENDS.items()}
+    assert [name for name, (_, reason) in said.items() if ENDS[name][1] not in reason] == [], said
+    assert all(not m.metrics for m in measured if m.status != "ok")
+    # the printed score is in the log, and nowhere else
+    assert ended["print_a_score"].metrics["val_bpb"] == ended["keep_a_child"].metrics["val_bpb"] > 1
+    assert "val_bpb: 0.000001" in ended["print_a_score"].log
+
+
+def test_the_presets_differ_and_each_names_its_own_constants() -> None:
+    cpu, cuda = target_with(preset="cpu"), target_with(preset="cuda")
+    assert (cpu.budget.run_s, cpu.budget.clock, cpu.device) == (20.0, "cpu", "cpu")
+    assert (cuda.budget.run_s, cuda.budget.clock, cuda.device) == (300.0, "wall", "cuda")
+    assert cpu.editable == ("train.py", "preset_cpu.py")
+    assert cuda.editable == ("train.py", "preset_cuda.py")
+    assert (cpu.settings["corpus"], cuda.settings["corpus"]) == ("stdlib", "climbmix")
+
+
+def test_options_reach_the_budget_and_the_settings() -> None:
+    target = target_with(budget=5.0, corpus="some/folder")
+    assert target.budget.run_s == 5.0
+    assert target.settings["corpus"] == "some/folder"
+    assert target.settings["reserve_s"] < 1.0
+    assert target_with(fixed_steps=7).settings["fixed_steps"] == 7
+
+
+@pytest.mark.parametrize("options", [{"budget": -1.0}, {"fixed_steps": -1}])
+def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(TargetError, match="0 or a larger number"):
+        target_with(**options)
+
+
+def test_a_corpus_that_is_not_there_is_a_clear_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    missing = str(tmp_path / "nothing")
+    with pytest.raises(TargetError, match="could not be prepared"):
+        MANAGER.hook.looper_prepare(target=target_with(corpus=missing))
+    assert missing in capfd.readouterr().err
