@@ -62,8 +62,11 @@ class Range:
         return repr(int(value)) if self.whole else repr(float(value))
 
     def holds(self, text: str) -> bool:
-        """Whether the literal ``text`` lies in the range."""
-        return self.low <= float(text) <= self.high
+        """Whether ``text`` is a literal of this kind of number and lies in the range."""
+        try:
+            return self.low <= (int(text) if self.whole else float(text)) <= self.high
+        except ValueError:
+            return False
 
     def grid(self) -> Iterator[str]:
         """Every whole number, or up to `GRID` values evenly spaced on the range's own scale."""

@@ -250,7 +250,7 @@ def _git(folder: Path, *arguments: str, data: bytes = b"") -> subprocess.Complet
 
 def _first_error(done: subprocess.CompletedProcess[bytes]) -> str:
     lines = done.stderr.decode(errors="replace").splitlines() or ["git apply refused it"]
-    return lines[0].removeprefix("error: ")
+    return lines[0].removeprefix("error: ").replace("patch failed: ", "the champion differs around ")
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:

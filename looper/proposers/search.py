@@ -101,8 +101,7 @@ class Search(Proposer):
                 if experiment.attempt == 1 and (changes := _changes(experiment)):
                     old = {key: change[0] for key, change in changes.items()}
                     lessons.held[experiment.parent] = {**experiment.meta["values"], **old}
-        champion = context.champion
-        lessons.held[champion.head or champion.commit] = {key: each.value for key, each in constants.items()}
+        lessons.held[context.champion.head] = {key: constant.value for key, constant in constants.items()}
         for experiment in context.history[len(lessons.learnt) :]:
             lessons.learn(experiment)
         self._lessons = lessons

@@ -156,6 +156,12 @@ def test_floats_have_three_digits_and_more_only_where_the_range_is_narrow():
     assert Range(0.99, 0.9999, log=False, whole=False).text(0.995678) == "0.99568"
 
 
+def test_a_literal_of_another_kind_is_outside_a_range():
+    whole, real = Range(1, 6, log=False, whole=True), Range(1, 6, log=False, whole=False)
+    assert [whole.holds(text) for text in ("1", "6", "7", "2.0", "'x'", "None")] == [True, True] + [False] * 4
+    assert [real.holds(text) for text in ("1.0", "2", "6.1", "'x'", "True")] == [True, True] + [False] * 3
+
+
 @pytest.mark.parametrize(
     "domain",
     [

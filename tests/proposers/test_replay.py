@@ -135,7 +135,7 @@ def test_a_change_that_does_not_fit_waits_for_a_champion_that_it_fits(folder: Pa
     third = propose(proposer, START, pending=(first,))
     assert third is not None
     assert third.hypothesis == "3"
-    assert third.meta["waiting"] == {"2": "patch failed: train.py:1"}
+    assert third.meta["waiting"] == {"2": "the champion differs around train.py:1"}
     assert propose(proposer, START, pending=(first, experiment(third, 2, None))) is None
     second = propose(proposer, one, dataclasses.replace(first, verdict="keep"), experiment(third, 2))
     assert second is not None
@@ -150,14 +150,14 @@ def test_what_never_fitted_is_named_when_the_others_have_run_out(folder: Path, c
     first = experiment(propose(proposer, START))
     with caplog.at_level(logging.WARNING):
         assert propose(proposer, START, first) is None
-    assert "2: patch failed: train.py:1" in caplog.text
+    assert "2: the champion differs around train.py:1" in caplog.text
     assert "3: it changes evaluate.py, which is not editable" in caplog.text
 
 
 def test_a_session_in_which_nothing_fits_ends_with_the_reasons(folder: Path):
     (folder / "1.patch").write_bytes(diff(START, edited(START, (3, "three"))))
     proposer = Replay(load_folder(folder))
-    with pytest.raises(ProposerError, match=r"None of the changes(.|\n)*1: patch failed: train.py:1"):
+    with pytest.raises(ProposerError, match=r"None of the changes(.|\n)*1: the champion differs around train.py:1"):
         propose(proposer, edited(START, (3, "three")))
 
 
