@@ -134,9 +134,8 @@ def check_ledger(tag: str | None, as_json: bool, repo: Path) -> None:
     if as_json:
         _print_json(found)
     elif found["ok"]:
-        _print(
-            f"{path}: {words.plural(found['lines'], 'line')}, the chain is whole, each event follows from the others."
-        )
+        count = words.plural(found["lines"], "line")
+        _print(f"{path}: {count}, the chain is whole, every event follows from the ones before.")
         if found["torn_bytes"]:
             _print(f"Its last line is torn ({found['torn_bytes']} bytes); the next looper run sets it aside.")
     else:

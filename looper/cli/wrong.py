@@ -38,8 +38,9 @@ class Wrong:
 
 
 def wrong_candidates(target: Target, files: Mapping[str, bytes]) -> list[Wrong]:
-    """Those among the target's ``files``: ``wrong/NAME.py`` in place of the first editable file, ``wrong/NAME/...`` over
-    the editable files of the same path.
+    """Those among the target's ``files``.
+
+    ``wrong/NAME.py`` takes the place of the first editable file, ``wrong/NAME/PATH`` that of the editable file PATH.
 
     Raises:
         TargetError: when one has a file that is not editable, an unknown expectation, or changes nothing.
@@ -57,9 +58,7 @@ def _overlays(target: Target, files: Mapping[str, bytes]) -> dict[str, dict[str,
             continue
         name, _, inner = path.removeprefix(FOLDER).partition("/")
         if not inner and PurePosixPath(name).suffix != PurePosixPath(first).suffix:
-            raise TargetError(
-                f"{path} of the target {target.name} cannot take the place of {first}. Rename or move it."
-            )
+            raise TargetError(f"{path} of the target {target.name} cannot take the place of {first}. Move it.")
         found.setdefault(FOLDER + name, {})[inner or first] = data
     return found
 

@@ -90,9 +90,7 @@ def summary(baseline: Measurement, findings: list[Finding]) -> str:
     bad = [found.file for found in findings if not found.ok]
     if not bad:
         return f"All {len(findings)} wrong candidates are refused."
-    return (
-        f"{len(bad)} of {len(findings)} wrong candidates got through: tighten the evaluator against {', '.join(bad)}."
-    )
+    return f"{len(bad)} of {len(findings)} wrong candidates were not refused: look at {', '.join(bad)}."
 
 
 def plain(target: Target, baseline: Measurement, findings: list[Finding], ok: bool) -> dict[str, Any]:

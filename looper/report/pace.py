@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from looper.models import Experiment, Metric
+from looper.proposal import relative
 from looper.record import Record
 from looper.report import words
 from looper.stop import Request
@@ -32,7 +33,7 @@ class Pace:
             best, baseline = record.champion.metrics[metric.name], record.baseline.metrics[metric.name]
             parts.append(f"best {words.number(best)}")
             if best != baseline:
-                parts[-1] += f" ({words.relative(baseline, best)})"
+                parts[-1] += f" ({relative(baseline, best)})"
         if self._decided:
             parts.append(f"{self._decided / elapsed * 3600:.0f} an hour")
         parts.append(words.duration(elapsed))

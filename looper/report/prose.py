@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from looper import hardware
+from looper.evaluation.logtext import one_line
 from looper.models import Budget, Experiment, Target
 from looper.places import ledger_path
 from looper.report import commands, words
@@ -16,9 +17,7 @@ from looper.stop import Request
 
 KEPT_SHOWN = 20
 BETTER = {"min": "lower is better", "max": "higher is better"}
-ISOLATION = {
-    "process": "process: limits, but candidates can use your files and the network; stops accidents, not malice"
-}
+ISOLATION = {"process": "process: stops accidents, not malice: candidates can reach your files and the network"}
 
 
 def opening(session: Session, target: Target, request: Request) -> Iterator[str]:
@@ -86,7 +85,7 @@ def _no_baseline(history: list[Experiment]) -> Iterator[str]:
         yield "  The baseline was not measured yet."
         return
     last = history[-1]
-    yield f"  The baseline has no score ({last.verdict}): {words.one_line(last.reason)}"
+    yield f"  The baseline has no score ({last.verdict}): {one_line(last.reason)}"
     yield "  The unedited target must run within its budget before anything can be compared with it."
 
 

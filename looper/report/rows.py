@@ -1,4 +1,4 @@
-"""One experiment as one line: number, metric, change, verdict, hypothesis. Plain text with the verdict's place marked."""
+"""One experiment as one line: number, metric, change, verdict, hypothesis. The verdict stands apart."""
 
 from __future__ import annotations
 

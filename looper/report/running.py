@@ -6,7 +6,6 @@ import time
 
 from looper.evaluation.logtext import one_line
 from looper.models import Budget
-from looper.report import words
 from looper.runner import Progress
 
 BAR = 10
@@ -40,4 +39,4 @@ class Watch:
         parts.append(f"{used:.{0 if allowed >= 10 else 1}f}/{allowed:g} s" if allowed else f"{used:.0f} s")
         claims = list(progress.values.items())[:CLAIMS]
         parts += [f"{one_line(name, 20)} {value:.4g}" for name, value in claims]
-        return "  ".join([*parts, words.one_line(progress.experiment.hypothesis)])
+        return "  ".join([*parts, one_line(progress.experiment.hypothesis)])

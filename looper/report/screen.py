@@ -109,10 +109,11 @@ class _Console(Console):
     """Prints text as it is; when its reader leaves, the session goes on."""
 
     def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
         super().__init__(file=stream, markup=False, emoji=False, highlight=False, force_terminal=True)
 
     def on_broken_pipe(self) -> None:
-        lead_nowhere(self.file)
+        lead_nowhere(self._stream)
 
 
 def _coloured(row: rows.Row) -> Text:

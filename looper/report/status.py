@@ -27,6 +27,7 @@ from typing import Any
 from looper import hardware
 from looper.identity import COMPARED_MACHINE
 from looper.models import Experiment, Metric
+from looper.proposal import relative
 from looper.report import words
 from looper.report.trail import Trail
 
@@ -55,7 +56,7 @@ def status(trail: Trail, ledger: Path) -> dict[str, Any]:
         "baseline": baseline,
         "champion": champion,
         "gain": metric.gain(champion["value"], baseline["value"]) if champion and baseline else None,
-        "change": words.relative(baseline["value"], champion["value"]) if champion and baseline else None,
+        "change": relative(baseline["value"], champion["value"]) if champion and baseline else None,
         "experiments": decided,
         "verdicts": words.verdicts(record.history),
         "pending": sorted(record.pending),
