@@ -9,17 +9,24 @@ from pathlib import Path
 
 from looper.errors import WorkspaceError
 
+# core.fsync: what a ledger line names is on the disk before the line is. Seen with strace: fast-import hands
+# its pack to unpack-objects, which fsyncs every loose object before it gets its name; commit-tree does the same
+# with its one, and a reference is fsynced before it is renamed into place. That is five fsyncs for an
+# experiment, two more for a keep. The folders that hold the names are not fsynced by git: the ledger's
+# own fsync, which follows, commits their entries too on the journalling file systems (ext4, XFS).
 OVERRIDES = (
     "core.hooksPath=/dev/null", "core.fsmonitor=false", "core.autocrlf=false", "core.attributesFile=/dev/null",
     "core.quotePath=false", "core.fsync=loose-object,pack,reference", "gc.auto=0", "maintenance.auto=false",
-    "commit.gpgSign=false", "fastimport.unpackLimit=1000", "safe.directory=*",
+    "commit.gpgSign=false", "i18n.commitEncoding=utf-8", "fastimport.unpackLimit=1000", "safe.directory=*",
 )  # fmt: skip
 ENVIRONMENT = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
+    "GIT_LITERAL_PATHSPECS": "1",
     "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_NO_LAZY_FETCH": "1",
     "GIT_AUTHOR_NAME": "looper",
     "GIT_AUTHOR_EMAIL": "looper@localhost",
     "GIT_COMMITTER_NAME": "looper",
@@ -33,10 +40,6 @@ class Git:
 
     def __init__(self, git_dir: Path) -> None:
         self.git_dir = git_dir
-        self._command = ["git", f"--git-dir={git_dir}"]
-        for item in OVERRIDES:
-            self._command += ["-c", item]
-        self._environment = {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT}
 
     def __call__(self, *args: str, data: bytes = b"", ok: Sequence[int] = (0,)) -> bytes:
         """Run ``git *args`` with ``data`` on standard input and return its standard output.
@@ -47,7 +50,8 @@ class Git:
         done = self.run(*args, data=data)
         if done.returncode not in ok:
             text = done.stderr.decode(errors="replace").strip() or f"status {done.returncode}"
-            raise WorkspaceError(f"git {args[0]} failed in {self.git_dir}: {text}")
+            command = next(arg for arg in args if not arg.startswith("-"))
+            raise WorkspaceError(f"git {command} failed in {self.git_dir}: {text}")
         return done.stdout
 
     def run(self, *args: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -56,17 +60,7 @@ class Git:
         Raises:
             WorkspaceError: when there is no git.
         """
-        try:
-            # In a session of its own: a Ctrl-C at the terminal must not cut a commit short.
-            return subprocess.run(
-                [*self._command, *args],
-                input=data,
-                capture_output=True,
-                env=self._environment,
-                start_new_session=True,
-            )
-        except FileNotFoundError:
-            raise WorkspaceError("git was not found. Install it and run the same command again.") from None
+        return _run(f"--git-dir={self.git_dir}", *args, data=data)
 
     def resolve(self, name: str) -> str | None:
         """The commit that ``name`` stands for, None when there is none."""
@@ -75,23 +69,44 @@ class Git:
 
 
 def repository_of(folder: Path) -> tuple[Path, Path] | None:
-    """(top level, git directory) of the repository whose checkout ``folder`` is in, None when in none."""
-    command = [
-        "git",
-        "-c",
-        "safe.directory=*",
-        "-C",
-        str(folder),
-        "rev-parse",
-        "--show-toplevel",
-        "--absolute-git-dir",
-    ]
-    environment = {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT}
+    """(top level, git directory) of the repository whose checkout ``folder`` is in, None when in none.
+
+    Raises:
+        WorkspaceError: when there is no git.
+    """
+    found = []
+    for question in ("--show-toplevel", "--absolute-git-dir"):  # one at a time: a path may hold a line feed
+        done = _run("-C", str(folder), "rev-parse", question)
+        if done.returncode:
+            return None
+        found.append(Path(os.fsdecode(done.stdout.removesuffix(b"\n"))))
+    return found[0].resolve(), found[1]
+
+
+def user_excludes() -> str:
+    """The file of patterns that the user has git ignore everywhere; reading the setting runs nothing."""
+    done = _run("config", "--type=path", "--get", "core.excludesFile", environment=dict(os.environ))
+    folder = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return os.fsdecode(done.stdout.removesuffix(b"\n")) or os.path.join(folder, "git", "ignore")
+
+
+def _run(
+    *args: str, data: bytes = b"", environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    settings = [word for item in OVERRIDES for word in ("-c", item)]
+    pipe = subprocess.PIPE
     try:
-        done = subprocess.run(command, capture_output=True, env=environment, text=True)
+        # In a session of its own, and not through subprocess.run(), which kills what an interrupt finds
+        # running: a Ctrl-C must not end git between taking a lock and giving it back.
+        with subprocess.Popen(
+            ["git", *settings, *args],
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            env=environment or {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT},
+            start_new_session=True,
+        ) as process:
+            out, err = process.communicate(data)
     except FileNotFoundError:
         raise WorkspaceError("git was not found. Install it and run the same command again.") from None
-    if done.returncode:
-        return None
-    top, git_dir = done.stdout.splitlines()
-    return Path(top).resolve(), Path(git_dir)
+    return subprocess.CompletedProcess(args, process.returncode, out, err)

@@ -68,7 +68,7 @@ class Identity:
         now = self.as_dict()
         differs = []
         for part in ("target", "facts", "isolation", "locked"):
-            differs += _differences(part, then[part], now[part])
+            differs += _differences(part, then.get(part), now[part])
         for name in COMPARED_MACHINE:
             differs += _differences(f"machine's {name}", then["machine"].get(name), now["machine"].get(name))
         if differs:
@@ -97,6 +97,9 @@ def locked_files(target: Target, files: Mapping[str, bytes]) -> dict[str, bytes]
 def _differences(part: str, then: Any, now: Any) -> list[str]:
     if then == now:
         return []
+    if part.startswith("locked: "):
+        what = "was added" if then is None else "was removed" if now is None else "was changed"
+        return [f"the locked file {part.removeprefix('locked: ')} {what}"]
     if isinstance(then, Mapping) and isinstance(now, Mapping):
         names = sorted(then.keys() | now.keys())
         return [line for name in names for line in _differences(f"{part}: {name}", then.get(name), now.get(name))]

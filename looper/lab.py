@@ -7,15 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
-from looper import judge
+from looper.errors import ProposerError, TargetError, WorkspaceError
 from looper.ledger import Ledger
-from looper.models import Decision, Experiment, Measurement, Proposal, Proposer, Target
-from looper.proposal import check, diff_size, kept_message
+from looper.models import Context, Decision, Experiment, Measurement, Proposal, Proposer, Target
+from looper.plugins import blaming
+from looper.proposal import check, diff_size, kept_message, tidy
 from looper.record import Record
 from looper.runner import Done, Job, LocalRunner, Progress
 from looper.workspace import Workspace, tree_id
 
-ATTEMPTS = 3  # how often an experiment is re-applied to a champion that keeps moving, before it is stale
+ATTEMPTS = 3  # how often an experiment is measured, on champions that keep moving, before it is stale
+LOG_SHOWN = 12  # lines of a failed baseline's log in its message
 
 
 class View(Protocol):
@@ -33,6 +35,7 @@ class Lab:
     target: Target
     proposer: Proposer
     judge: Callable[[Experiment, Measurement], Decision]
+    notify: Callable[[Experiment], str]  # tells whoever wants to know of a verdict; returns why it could not
     workspace: Workspace
     runner: LocalRunner
     ledger: Ledger
@@ -41,6 +44,7 @@ class Lab:
     base: str  # the commit of the unedited target
     files: dict[str, bytes]  # the champion's editable files
     view: View
+    notes: list[str]  # what the user should know when the session ends
     barren: int = field(default=0, init=False)  # proposals in a row that were no new candidate
     faults: int = field(default=0, init=False)  # evaluators in a row that failed by themselves
 
@@ -57,10 +61,27 @@ class Lab:
         """Measurements that ended, at least one."""
         return self.runner.wait(lambda: self.view.tick(self.runner.running()))
 
+    def ask(self) -> Proposal | None:
+        """The proposer's next proposal, None when it has nothing left.
+
+        Raises:
+            ProposerError: when it fails, or returns something else.
+        """
+        pending = tuple(self.record.pending.values())
+        context = Context(self.target, self.texts(), self.champion, self.record.history, pending)
+        with blaming(f"The proposer {self.proposer.name}", ProposerError):
+            proposal = self.proposer.propose(context)
+        if not (proposal is None or isinstance(proposal, Proposal)):
+            raise ProposerError(
+                f"The proposer {self.proposer.name} returned a {type(proposal).__name__}, not a Proposal."
+            )
+        return proposal
+
     def admit(self, proposal: Proposal) -> tuple[Job, Decision | None]:
         """Commit a proposal and put it on record; with a decision at once when it is no new candidate."""
         n, parent = self.record.next_n, self.champion.head
-        fault = check(self.target, proposal.files)
+        fault = check(self.target, proposal)
+        proposal = tidy(proposal, keep_meta=not fault)
         files = self.files if fault else self.files | _encoded(proposal.files)
         first = self.record.first_with_tree(tree_id(files))
         decision = None
@@ -69,7 +90,7 @@ class Lab:
         elif first is not None:
             decision = Decision("duplicate", f"the same files as experiment {first}")
         self.barren = self.barren + 1 if decision else 0
-        commit = parent if decision else self.workspace.candidate(n, parent, files, proposal.hypothesis)
+        commit = self.workspace.candidate(n, parent, files, proposal.hypothesis)
         return self.enter(n, proposal, self.proposer.name, parent, commit, files), decision
 
     def enter(
@@ -116,18 +137,21 @@ class Lab:
         return job.experiment.parent != self.champion.head
 
     def promising(self, job: Job, measurement: Measurement) -> bool:
-        """Whether it beat the very champion that it changed."""
+        """Whether it beat the very champion that it changed, or beats the present one as it is."""
         changed = self.record.with_head(job.experiment.parent)
-        return judge.gain_over(self.target.metric, changed, measurement) > self.target.metric.min_delta
+        return any(self.judge(champion, measurement).verdict == "keep" for champion in (changed, self.champion))
 
-    def reapply(self, job: Job) -> None:
+    def reapply(self, job: Job, measurement: Measurement) -> None:
         """Put a promising change on the present champion and measure it there, or call it stale."""
         experiment, parent = job.experiment, self.champion.head
         files = self.moved(job) if experiment.attempt < ATTEMPTS else None
+        first = None if files is None else self.record.first_with_tree(tree_id(files))
         if files is None:
-            reason = f"it no longer fits: the champion is experiment {self.champion.n} now"
-            self.decide(job, Decision("stale", reason))
-        elif (first := self.record.first_with_tree(tree_id(files))) is not None:
+            why = "it no longer fits" if experiment.attempt < ATTEMPTS else f"overtaken {ATTEMPTS} times"
+            self.decide(job, Decision("stale", f"{why}: the champion is experiment {self.champion.n} now"))
+        elif first == experiment.n:  # it has all that the champion has: this is its measurement there
+            self.decide(job, self.judge(self.champion, measurement), measurement)
+        elif first is not None:
             self.decide(job, Decision("duplicate", f"on the champion of now, the same files as experiment {first}"))
         else:
             commit = self.workspace.candidate(experiment.n, parent, files, experiment.hypothesis)
@@ -136,10 +160,18 @@ class Lab:
             self.runner.submit(self.enter(experiment.n, proposal, experiment.proposer, parent, commit, files, attempt))
 
     def moved(self, job: Job) -> dict[str, bytes] | None:
-        """The job's change on top of the present champion's files, None when it does not fit."""
-        changed = self.proposer.reapply(job.experiment, self.texts())
+        """The job's change on top of the present champion's files, None when it does not fit.
+
+        Raises:
+            ProposerError: when its proposer fails at it.
+        """
+        changed = None
+        if job.experiment.proposer == self.proposer.name:  # a resumed session may have another one
+            with blaming(f"The proposer {self.proposer.name}", ProposerError):
+                changed = self.proposer.reapply(job.experiment, self.texts())
         if changed is not None:
-            return self.files | _encoded(changed)
+            fits = not check(self.target, Proposal(changed, ""))
+            return self.files | _encoded(changed) if fits else None
         base = self.workspace.files_at(job.experiment.parent)
         files = {}
         for name, ours in self.files.items():
@@ -150,7 +182,11 @@ class Lab:
         return files
 
     def decide(self, job: Job, decision: Decision, measurement: Measurement | None = None) -> None:
-        """Put a verdict on record; only after that does the branch move."""
+        """Put a verdict on record; only after that does the branch move.
+
+        Raises:
+            TargetError: when it was the baseline that failed.
+        """
         experiment, champion = job.experiment, self.record.champion
         head = champion.head if champion else self.base
         if decision.verdict == "keep" and champion and measurement:
@@ -158,10 +194,28 @@ class Lab:
             head = self.workspace.keep(experiment.commit, champion.head, message)
         verdict = asdict(decision)
         self.write("decided", n=experiment.n, head=head, **verdict)
+        decided = self.record.history[-1]
         if champion and head != champion.head:
-            self.workspace.move_branch(head, champion.head)
             self.files = dict(job.files)
-        self.view.decided(self.record.history[-1])
+            try:
+                note = self.workspace.refs.follow(head, champion.head, self.record.heads())
+            except WorkspaceError as error:  # the ledger has it; no reason to end a night's work
+                note = str(error)
+            self.note_once(note)
+        self.view.decided(decided)
+        self.note_once(self.notify(decided))
+        if self.record.champion is None:
+            log = "\n  ".join(measurement.log[-LOG_SHOWN:]) if measurement else ""
+            raise TargetError(
+                f"The baseline of {self.target.name}, its unedited files, has no score: {decided.reason}"
+                + (f"\n  {log}\n" if log else " ")
+                + f"Mend {self.target.evaluator} or the editable files and run the same command again."
+            )
+
+    def note_once(self, note: str) -> None:
+        """Have the user told when the session ends."""
+        if note and note not in self.notes:
+            self.notes.append(note)
 
     def write(self, event: str, **fields: object) -> None:
         """To the disk first, then to the state that everything here is read from."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from pathlib import Path
 
 from looper.errors import SessionError
 from looper.gitrepo import repository_of
 
 FOLDER = ".looper"
+IGNORE = "# looper's own files\n*\n"
+TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")  # a folder's name, and part of a branch's
 
 
 def home_of(folder: Path) -> Path:
@@ -24,8 +28,8 @@ def make_folder(home: Path) -> Path:
     folder = home / FOLDER
     folder.mkdir(exist_ok=True)
     ignore = folder / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("# looper's own files\n*\n")
+    if not ignore.is_file() or ignore.read_text(errors="replace") != IGNORE:
+        ignore.write_text(IGNORE)
     return folder
 
 
@@ -40,9 +44,14 @@ def tags(home: Path) -> list[str]:
     return [path.parent.name for path in ledgers]
 
 
-def next_tag(home: Path, tag: str) -> str:
-    """``tag``, or the first of ``tag-2``, ``tag-3``, … that is not taken."""
-    taken, number, name = set(tags(home)), 1, tag
+def is_tag(text: str) -> bool:
+    """Whether a session may have this tag: letters, digits, ``-``, ``_`` and single dots within."""
+    return bool(TAG.fullmatch(text)) and not text.endswith((".lock", ".git"))
+
+
+def next_tag(tag: str, taken: Collection[str]) -> str:
+    """``tag``, or the first of ``tag-2``, ``tag-3``, … that is not ``taken``."""
+    number, name = 1, tag
     while name in taken:
         number += 1
         name = f"{tag}-{number}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-import re
 import sys
-from collections.abc import Iterable, Mapping
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from types import ModuleType
@@ -14,12 +15,13 @@ from typing import Any
 import pluggy
 
 from looper import hookspecs
-from looper.errors import LooperError, TargetError
-from looper.models import Option, Target
+from looper.errors import LooperError, ProposerError, TargetError
+from looper.evaluation.logtext import one_line
+from looper.models import Option, Proposer, Target
+from looper.places import is_tag
 
 EXTENSIONS = "looper"  # entry-point group: plugins that are always on
 TARGETS = "looper.targets"  # entry-point group: targets, loaded by name
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def manager(target: str, builtins: Iterable[ModuleType]) -> pluggy.PluginManager:
@@ -33,7 +35,9 @@ def manager(target: str, builtins: Iterable[ModuleType]) -> pluggy.PluginManager
     for module in builtins:
         plugins.register(module)
     for point in metadata.entry_points(group=EXTENSIONS):
-        _register(plugins, point.load(), f"the plugin {point.name}")
+        with blaming(f"The plugin {point.name} ({point.value})"):
+            module = point.load()
+        _register(plugins, module, f"the plugin {point.name}")
     _register(plugins, _load(target), f"the target {target}")
     return plugins
 
@@ -44,7 +48,8 @@ def options_of(plugins: pluggy.PluginManager) -> list[Option]:
     Raises:
         TargetError: when two plugins add the same option.
     """
-    options = [option for group in plugins.hook.looper_options() for option in group]
+    with blaming("looper_options()"):
+        options = [option for group in plugins.hook.looper_options() for option in group]
     names = [option.name for option in options]
     for name in names:
         if names.count(name) > 1:
@@ -58,13 +63,69 @@ def target_of(plugins: pluggy.PluginManager, options: Mapping[str, Any]) -> Targ
     Raises:
         TargetError: when none does, or it is not usable.
     """
-    target = plugins.hook.looper_target(options=dict(options))
+    with blaming("looper_target()"):
+        target = plugins.hook.looper_target(options=dict(options))
     if target is None:
-        raise TargetError("target.py describes no target: its looper_target() must return a looper.Target.")
+        raise TargetError(
+            "target.py describes no target: it needs a function looper_target() with @looper.hookimpl above it that "
+            "returns a looper.Target."
+        )
     if not isinstance(target, Target):
         raise TargetError(f"looper_target() returned a {type(target).__name__}; it must return a looper.Target.")
     _check(target)
     return target
+
+
+def facts_of(plugins: pluggy.PluginManager, target: Target) -> dict[str, str]:
+    """Have everything made that the evaluator needs; returns what identifies it.
+
+    Raises:
+        TargetError: when that fails, or the facts are not text.
+    """
+    facts: dict[str, str] = {}
+    with blaming("looper_prepare()"):
+        for found in plugins.hook.looper_prepare(target=target):
+            facts |= found or {}
+    for name, value in facts.items():
+        if not (isinstance(name, str) and isinstance(value, str)):
+            raise TargetError(f"looper_prepare() returned {name!r}: {value!r}; names and values of facts must be text.")
+    return facts
+
+
+def proposer_of(plugins: pluggy.PluginManager, name: str, target: Target, options: Mapping[str, Any]) -> Proposer:
+    """The proposer of that name.
+
+    Raises:
+        ProposerError: when there is none, or it cannot work with this target.
+    """
+    with blaming(f"The proposer {name}", ProposerError):
+        proposer = plugins.hook.looper_proposer(name=name, target=target, options=dict(options))
+    if proposer is None:
+        raise ProposerError(
+            f"There is no proposer {name!r}. looper brings search and replay; a target may bring its own."
+        )
+    if not (isinstance(proposer, Proposer) and isinstance(getattr(proposer, "name", None), str)):
+        raise ProposerError(
+            f"The proposer {name!r} must be a looper.Proposer with a name, not {one_line(repr(proposer))}."
+        )
+    return proposer
+
+
+@contextlib.contextmanager
+def blaming(what: str, kind: type[LooperError] = TargetError) -> Iterator[None]:
+    """Turn an exception of somebody else's code into a message that says whose, and where in it.
+
+    Raises:
+        LooperError: of this ``kind``, in place of any other exception.
+    """
+    try:
+        yield
+    except LooperError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        text = f"{type(error).__name__}: {one_line(str(error))}".rstrip(": ")
+        raise kind(f"{what} failed: {text} ({last.filename}, line {last.lineno}). Mend it and run again.") from error
 
 
 def is_target(name: str) -> bool:
@@ -77,7 +138,8 @@ def _load(name: str) -> ModuleType:
     if (folder / "target.py").is_file():
         return _load_file(folder.resolve() / "target.py")
     for point in metadata.entry_points(group=TARGETS, name=name):
-        module = point.load()
+        with blaming(f"The target {name} ({point.value})"):
+            module = point.load()
         if not isinstance(module, ModuleType):
             raise TargetError(f"The entry point {name!r} in {TARGETS!r} must name a module, not {point.value}.")
         return module
@@ -89,18 +151,15 @@ def _load(name: str) -> ModuleType:
 
 def _load_file(path: Path) -> ModuleType:
     """Import ``path`` under a name of its own, without touching ``sys.path``; two targets never collide."""
-    name = f"looper_target_{path.parent.name}_{abs(hash(path))}"
+    name = f"looper_target_{path.parent.name}_{hash(path):x}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        spec.loader.exec_module(module)
-    except LooperError:
-        raise
-    except Exception as error:
-        raise TargetError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+        with blaming(f"Loading {path}"):
+            spec.loader.exec_module(module)
     finally:
         sys.dont_write_bytecode = bytecode
     return module
@@ -117,8 +176,11 @@ def _register(plugins: pluggy.PluginManager, module: ModuleType, what: str) -> N
 
 
 def _check(target: Target) -> None:
-    if not NAME.fullmatch(target.name):
-        raise TargetError(f"The target's name {target.name!r} must be letters, digits, '.', '_' and '-'.")
+    if not is_tag(target.name):
+        raise TargetError(
+            f"The target's name {target.name!r} must be letters, digits, '-', '_' and single dots within: it is the "
+            "default name of its sessions and their branches."
+        )
     if not target.editable:
         raise TargetError(f"The target {target.name} names no editable file.")
     for name in (*target.editable, target.evaluator):

@@ -5,12 +5,14 @@ The same code follows a running session and rebuilds one after a crash: there is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
 from looper.errors import LedgerError
 from looper.models import Experiment, Measurement
+
+FORMAT = 1  # of the ledger
 
 
 class Record:
@@ -23,6 +25,7 @@ class Record:
         measured: measurements of pending experiments that have one, by number.
         champion: the experiment at the head of the branch, None before the baseline.
         closed: reason of the last ``closed`` event, empty while open.
+        baselines: how often the baseline was put on record: until one has a score, the target may be mended.
     """
 
     def __init__(self) -> None:
@@ -32,7 +35,9 @@ class Record:
         self.measured: dict[int, Measurement] = {}
         self.champion: Experiment | None = None
         self.closed = ""
+        self.baselines = 0
         self._count = 0
+        self._bases: set[str] = set()
         self._trees: dict[str, int] = {}
         self._by_head: dict[str, Experiment] = {}
 
@@ -53,10 +58,6 @@ class Record:
         """Number of the next experiment; the baseline is 0."""
         return self._count
 
-    def tries(self, n: int) -> int:
-        """How often experiment ``n`` was decided; only the baseline is ever tried again."""
-        return sum(experiment.n == n for experiment in self.history)
-
     @property
     def baseline(self) -> Experiment | None:
         """Experiment 0, once it was measured."""
@@ -70,6 +71,10 @@ class Record:
         """The kept experiment whose commit on the branch is ``commit``."""
         return self._by_head[commit]
 
+    def heads(self) -> Set[str]:
+        """Every commit that the branch was on at some time."""
+        return self._by_head.keys() | self._bases
+
     def kept(self) -> list[Experiment]:
         """Every keep, the baseline among them, oldest first."""
         return list(self._by_head.values())
@@ -82,15 +87,21 @@ class Record:
         """
         try:
             getattr(self, f"_{event['event']}")(event)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise LedgerError(
                 f"The ledger has a {event.get('event')!r} event that does not follow from the ones before it "
                 f"({error!r}). It was written by another version of looper, or damaged."
             ) from error
 
     def _opened(self, event: Mapping[str, Any]) -> None:
-        if self.champion is None:  # until there is a baseline, the target may still be mended
+        if event["format"] != FORMAT:
+            raise ValueError(f"format {event['format']}")
+        if self.champion is None:
+            if self.opened and any(self.opened[key] != event[key] for key in ("base", "environment")):
+                self.pending.clear()  # a baseline of what has been mended since
+                self.measured.clear()
             self.opened = event
+            self._bases.add(event["base"])
         self.closed = ""
 
     def _closed(self, event: Mapping[str, Any]) -> None:
@@ -98,6 +109,8 @@ class Record:
 
     def _proposed(self, event: Mapping[str, Any]) -> None:
         n = event["n"]
+        if n != self._count and n not in self.pending and not (n == 0 and self.champion is None):
+            raise ValueError(f"experiment {n} after {self._count - 1}")
         self.pending[n] = Experiment(
             n=n,
             attempt=event["attempt"],
@@ -111,6 +124,7 @@ class Record:
         self.measured.pop(n, None)
         self._trees.setdefault(event["tree"], n)
         self._count = max(self._count, n + 1)
+        self.baselines += n == 0
 
     def _measured(self, event: Mapping[str, Any]) -> None:
         n = event["n"]

@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, get_args
 
 import pluggy
 
 from looper import hardware, loop
-from looper.errors import LedgerError, ProposerError, SessionError
+from looper import plugins as plugin
+from looper.errors import LooperError, SessionError, TargetError
+from looper.gitrepo import Git
 from looper.identity import Identity, locked_files
 from looper.lab import Lab, View
 from looper.ledger import Ledger
-from looper.models import Target
-from looper.places import FOLDER, ledger_path, make_folder, next_tag, tags
-from looper.record import Record
+from looper.models import Decision, Experiment, Measurement, Target, Verdict
+from looper.places import FOLDER, is_tag, ledger_path, make_folder, next_tag, tags
+from looper.record import FORMAT, Record
+from looper.refs import taken_tags
 from looper.runner import LocalRunner, slots_for
 from looper.stop import Request, Stop
 from looper.workspace import Workspace, locate
 
 SANDBOX = "process"
+LOCK_TRIES = 20  # a process that a killed looper was just starting may hold the lock for an instant
 
 
 @dataclass
@@ -50,89 +56,95 @@ class Session:
 
         Raises:
             KeyboardInterrupt: when it was told to end at once.
+            LooperError: when it cannot go on; the session can be resumed once that is mended.
         """
         reason = "interrupted at once"
-        try:
-            with _interruptible(self):
+        with _interruptible(self), _disk_errors_told():
+            try:
                 reason = loop.run(self.lab, self.stop)
-        except Exception as error:
-            reason = f"failed: {error}"
-            raise
-        finally:
-            self.lab.runner.close()
-            with contextlib.suppress(LedgerError):  # a full disk was reported already
-                self.lab.write("closed", reason=reason)
-            self.lab.ledger.close()
-            self.lock.close()
+            except Exception as error:
+                reason = f"failed: {error}"
+                raise
+            finally:
+                self._close(reason)
         return reason
+
+    def _close(self, reason: str) -> None:
+        self.lab.runner.close()
+        with contextlib.suppress(LooperError):  # a full disk, a branch that was moved: told already
+            self.lab.write("closed", reason=reason)
+            if champion := self.lab.record.champion:
+                self.lab.workspace.refs.follow(champion.head, champion.parent, self.lab.record.heads())
+        self.lab.ledger.close()
+        self.lock.close()
 
 
 def open_session(plugins: pluggy.PluginManager, target: Target, request: Request, view: View) -> Session:
     """Open a new session on ``target``, or resume the one of that tag.
 
     Raises:
-        SessionError, LedgerError, WorkspaceError, ProposerError: when it cannot be as asked.
+        SessionError, LedgerError, WorkspaceError, ProposerError, TargetError: when it cannot be as asked.
     """
-    facts: dict[str, str] = {}
-    for found in plugins.hook.looper_prepare(target=target):
-        facts |= found or {}
-    home, _ = locate(target.root)
-    tag = _tag(home, target, request)
-    workspace = Workspace(target.root, tag)
-    folder = make_folder(home) / tag
-    folder.mkdir(exist_ok=True)
-    lock = _lock(folder, tag)
-    ledger = Ledger(ledger_path(home, tag))
-    record = Record.of(ledger.events())
-    notes = []
-    if ledger.torn:
-        notes.append(
-            f"The ledger's last line was torn ({len(ledger.torn)} bytes); it was set aside, nothing else is lost."
+    with _disk_errors_told(), contextlib.ExitStack() as opened:
+        place = locate(target.root)
+        tag = _tag(target, request, *place)
+        workspace = Workspace(target.root, tag, place)
+        folder = make_folder(workspace.home) / tag
+        folder.mkdir(exist_ok=True)
+        lock = opened.enter_context(_lock(folder, tag))
+        facts = plugin.facts_of(plugins, target)
+        proposer = plugin.proposer_of(plugins, request.proposer, target, request.options)
+        on_disk = _checked(target, workspace.files_on_disk())
+        identity = Identity.of(target, facts, SANDBOX, on_disk)
+        ledger = opened.enter_context(contextlib.closing(Ledger(ledger_path(workspace.home, tag))))
+        record = Record.of(ledger.events())
+        notes = _told_of(ledger)
+        workspace.refs.check_free(new=not record.opened)
+        workspace.refs.open_locks()
+        slots = slots_for(target, request.slots, hardware.gpus())
+        resumed = record.champion is not None
+        if resumed:
+            identity.must_match(record.opened["identity"], tag)
+            base = str(record.opened["base"])
+            notes += _settle(workspace, record)
+        else:
+            base = workspace.snapshot(on_disk, record.opened.get("base"), f"{target.name} as looper found it\n")
+        record.apply(
+            ledger.append(
+                "opened", format=FORMAT, tag=tag, base=base, identity=identity.as_dict(),
+                environment=identity.environment, proposer=request.proposer, slots=len(slots),
+                options=dict(request.options),
+            )
+        )  # fmt: skip
+        if not resumed:  # on record first: a name without a ledger would be a stranger's
+            workspace.refs.set(workspace.refs.tried(0), base)
+            workspace.refs.follow(base, base, record.heads())
+        files = workspace.files_at(record.champion.head if record.champion else base)
+        lab = Lab(
+            target=target,
+            proposer=proposer,
+            judge=_judge(plugins, target),
+            notify=_notify(plugins, target),
+            workspace=workspace,
+            runner=LocalRunner(target, folder / "slots", locked_files(target, files), facts, slots, SANDBOX),
+            ledger=ledger,
+            record=record,
+            environment=identity.environment,
+            base=base,
+            files={name: files[name] for name in target.editable},
+            view=view,
+            notes=notes,
         )
-    identity = Identity.of(target, facts, SANDBOX, workspace.files_on_disk())
-    resumed = record.champion is not None
-    if resumed:
-        identity.must_match(record.opened["identity"], tag)
-        base = str(record.opened["base"])
-    else:
-        base = workspace.snapshot(f"{target.name} as looper found it\n")
-    previous = record.opened.get("base")
-    slots = slots_for(target, request.slots, hardware.gpus())
-    record.apply(
-        ledger.append(
-            "opened", format=1, tag=tag, base=base, identity=identity.as_dict(), environment=identity.environment,
-            proposer=request.proposer, slots=len(slots), options=dict(request.options),
-        )
-    )  # fmt: skip
-    notes += _settle_branch(workspace, record, base, previous)
-    files = workspace.files_at(record.champion.head if record.champion else base)
-    proposer = plugins.hook.looper_proposer(name=request.proposer, target=target, options=dict(request.options))
-    if proposer is None:
-        raise ProposerError(f"There is no proposer {request.proposer!r}. looper brings search and replay.")
-    editable = {name: files[name] for name in target.editable}
-    runner = LocalRunner(target, folder / "slots", locked_files(target, files), facts, slots, SANDBOX)
-    lab = Lab(
-        target=target,
-        proposer=proposer,
-        judge=lambda champion, measurement: plugins.hook.looper_judge(
-            target=target, champion=champion, measurement=measurement
-        ),
-        workspace=workspace,
-        runner=runner,
-        ledger=ledger,
-        record=record,
-        environment=identity.environment,
-        base=base,
-        files=editable,
-        view=view,
-    )
-    return Session(lab, Stop(target, request), tag, home, resumed, notes, lock)
+        opened.pop_all()
+        return Session(lab, Stop(target, request), tag, workspace.home, resumed, notes, lock)
 
 
-def _tag(home: Path, target: Target, request: Request) -> str:
+def _tag(target: Target, request: Request, home: Path, git_dir: Path | None) -> str:
     tag = request.tag or target.name
+    if not is_tag(tag):
+        raise SessionError(f"{tag!r} cannot be a tag: use letters, digits, '-', '_' and single dots within.")
     if request.fresh:
-        return next_tag(home, tag)
+        return next_tag(tag, {*tags(home), *taken_tags(Git(git_dir or home / FOLDER / "repo.git"))})
     if request.resume and tag not in tags(home):
         others = ", ".join(tags(home)) or "none"
         raise SessionError(f"There is no session {tag!r} to resume in {home / FOLDER}. Sessions there: {others}.")
@@ -142,63 +154,119 @@ def _tag(home: Path, target: Target, request: Request) -> str:
 def _lock(folder: Path, tag: str) -> IO[str]:
     """Hold the session until the file is closed or the process ends, however it ends."""
     file = open(folder / "lock", "a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read().strip() or "another process"
-        raise SessionError(
-            f"The session {tag!r} is in use by {holder}. Wait for it to end, or start another with --fresh."
-        ) from None
-    file.truncate(0)
-    file.write(f"process {os.getpid()}")
-    file.flush()
-    return file
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)
+            continue
+        with contextlib.suppress(OSError):  # a full disk: it is held all the same
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), f"process {os.getpid()}".encode())
+        return file
+    file.seek(0)
+    holder = file.read().strip() or "another process"
+    file.close()
+    raise SessionError(f"The session {tag!r} is in use by {holder}. Wait for it to end, or start another with --fresh.")
 
 
-def _settle_branch(workspace: Workspace, record: Record, base: str, previous: str | None) -> list[str]:
-    """Make the branch what the ledger says; only a step that looper itself had left undone is made.
+def _checked(target: Target, files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files of the target's folder, if they have all that a session needs.
+
+    Raises:
+        TargetError: naming what is missing, or cannot be proposed for.
+    """
+    for name in (*target.editable, target.evaluator):
+        if name not in files:
+            raise TargetError(f"git ignores {name} of the target {target.name}. Take it out of .gitignore.")
+    for name in target.editable:
+        try:
+            files[name].decode()
+        except UnicodeDecodeError:
+            raise TargetError(f"The editable file {name} of the target {target.name} is not UTF-8 text.") from None
+    return files
+
+
+def _told_of(ledger: Ledger) -> list[str]:
+    if not ledger.torn:
+        return []
+    return [
+        f"The ledger's last line was torn ({len(ledger.torn)} bytes): looper ended while it was written. It was put "
+        f"into {ledger.path.with_suffix('.torn').name}; nothing else is lost."
+    ]
+
+
+def _settle(workspace: Workspace, record: Record) -> list[str]:
+    """Make the branch what the ledger says it is; only what looper itself left undone is done.
 
     Raises:
         WorkspaceError, SessionError: when somebody else moved it, or its commit is gone.
     """
     champion = record.champion
-    wanted = champion.head if champion else base
-    if not workspace.has(wanted):
+    assert champion is not None
+    if not workspace.has(champion.head):
         raise SessionError(
-            f"The champion's commit {wanted[:12]} is not in the repository. Fetch it, or start a new session with --fresh."
+            f"The champion's commit {champion.head[:12]} is not in the repository {workspace.git.git_dir}. Fetch it "
+            "from where the session was run, or start a new session with --fresh."
         )
-    found = workspace.head()
-    if found == wanted:
-        return []
-    if found is None:
-        workspace.move_branch(wanted, None)
-        return [f"The branch {workspace.branch_name} was gone; it is back."] if champion else []
-    if found in ((champion.parent,) if champion else (previous,)):
-        workspace.move_branch(wanted, found)  # looper ended between writing the verdict and moving the branch
-        return []
-    raise SessionError(
-        f"The branch {workspace.branch_name} is on {found[:12]}, the ledger's champion is {wanted[:12]}: somebody moved it. "
-        f"To go on, put it back with: git branch -f {workspace.branch_name} {wanted[:12]} "
-        "(your commits stay reachable through another branch), or start a new session with --fresh."
-    )
+    note = workspace.refs.follow(champion.head, champion.parent, record.heads())
+    return [note] if note else []
+
+
+def _judge(plugins: pluggy.PluginManager, target: Target) -> Callable[[Experiment, Measurement], Decision]:
+    def judge(champion: Experiment, measurement: Measurement) -> Decision:
+        with plugin.blaming("looper_judge()"):
+            decision = plugins.hook.looper_judge(target=target, champion=champion, measurement=measurement)
+        if not (isinstance(decision, Decision) and decision.verdict in get_args(Verdict)):
+            raise TargetError(f"looper_judge() returned {decision!r}; it must return a looper.models.Decision.")
+        finite = decision.gain is not None and math.isfinite(decision.gain)
+        return decision if finite else replace(decision, gain=None)
+
+    return judge
+
+
+def _notify(plugins: pluggy.PluginManager, target: Target) -> Callable[[Experiment], str]:
+    def notify(experiment: Experiment) -> str:
+        try:
+            with plugin.blaming("looper_experiment()"):
+                plugins.hook.looper_experiment(target=target, experiment=experiment)
+        except LooperError as error:  # a message that could not be sent is no reason to stop
+            return str(error)
+        return ""
+
+    return notify
+
+
+@contextmanager
+def _disk_errors_told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise SessionError(
+            f"{error.filename or 'A file'}: {error.strerror}. What is on record is safe; mend that and run the same "
+            "command again."
+        ) from error
 
 
 @contextmanager
 def _interruptible(session: Session) -> Iterator[None]:
-    """Ctrl-C once: finish what runs. Twice, or SIGTERM or SIGHUP: end it now."""
+    """Ctrl-C once: finish what runs. Twice, or SIGTERM or SIGHUP: end it now. What nohup ignores stays ignored."""
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGINT and not session.stop.interrupted:
             session.stop.interrupted = True
             session.lab.view.interrupted()
             return
-        for handled in signals:
+        for handled in before:
             signal.signal(handled, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, on_signal) for number in signals}
+    before = {number: signal.getsignal(number) for number in signals if signal.getsignal(number) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, on_signal)
     try:
         yield
     finally:

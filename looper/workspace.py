@@ -1,4 +1,4 @@
-"""git for a session: candidates as commits, the branch, checkouts. Nothing else touches git.
+"""git for a session: the target's files, candidates as commits, checkouts. Nothing else touches git.
 
 Candidates are written to the object store straight from the bytes that are evaluated; the user's checkout,
 index, configuration, hooks and filters take no part, and nothing there is ever staged, cleaned or reset.
@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from looper.errors import WorkspaceError
-from looper.gitrepo import Git, repository_of
+from looper.gitrepo import Git, repository_of, user_excludes
 from looper.places import make_folder
+from looper.refs import Refs
 
 MAX_FILE = 64 << 20  # a target's folder is code, not data
 SKIPPED = frozenset({".git", ".looper", "__pycache__", ".venv"})
@@ -30,46 +31,47 @@ class Workspace:
     Args:
         root: the target's folder.
         tag: of the session; its branch is ``looper/<tag>``.
+        place: what :func:`locate` found, if it is known.
 
     Attributes:
         home: the folder that holds ``.looper/``; see :func:`locate`.
+        refs: the session's branch and its other names.
     """
 
-    def __init__(self, root: Path, tag: str) -> None:
+    def __init__(self, root: Path, tag: str, place: tuple[Path, Path | None] | None = None) -> None:
         self.root = root.resolve()
-        self.branch_name = f"looper/{tag}"
-        self.branch = f"refs/heads/{self.branch_name}"
-        self._tried = f"refs/looper/{tag}/tried"
-        self.home, git_dir = locate(self.root)
+        self.home, git_dir = place or locate(self.root)
         self._own = git_dir is None  # the repository is the session's, not the user's
         if git_dir is None:
             git_dir = make_folder(self.home) / "repo.git"
-            if not git_dir.exists():
-                Git(git_dir)("init", "--bare", "--quiet", str(git_dir))
+            # Every time: it costs nothing, and finishes what an earlier call may not have got through.
+            Git(git_dir)("init", "--bare", "--quiet", "--template=", str(git_dir))
         self.git = Git(git_dir)
+        self.refs = Refs(self.git, tag)
         self._prefix = ""
         if not self._own and self.root != self.home:
             self._prefix = f"{self.root.relative_to(self.home).as_posix()}/"
 
+    @property
+    def branch_name(self) -> str:
+        """The session's branch, ``looper/<tag>``."""
+        return self.refs.name
+
     # -- the target's files ------------------------------------------------------------------------------
 
-    def snapshot(self, message: str) -> str:
-        """The commit to start from: the target's folder as it is on the disk, on top of the user's HEAD.
+    def snapshot(self, files: Mapping[str, bytes], earlier: str | None, message: str) -> str:
+        """The commit to start from: these ``files`` of the target's folder, on top of the user's HEAD.
 
-        It is HEAD itself when nothing differs. Files that git ignores are left out.
-
-        Raises:
-            WorkspaceError: when the folder holds something that cannot be part of a target.
+        It is HEAD, or the ``earlier`` snapshot, when that has the very same files.
         """
-        files = self.files_on_disk()
         head = None if self._own else self.git.resolve("HEAD")
+        for commit in (head, earlier):
+            if commit and self.has(commit) and self._holds(commit, files):
+                return commit
         old = self._entries(head) if head else {}
-        if head and {name: blob for name, (_, blob) in old.items()} == {n: _blob_id(d) for n, d in files.items()}:
-            return head
-        lines = [f"D {_quoted(self._prefix + name)}\n".encode() for name in sorted(old.keys() - files.keys())]
+        lines = [b"D %s\n" % _quoted(self._prefix + name) for name in sorted(old.keys() - files.keys())]
         for name, data in sorted(files.items()):
-            mode = "100755" if os.access(self.root / name, os.X_OK) else "100644"
-            lines.append(self._modify(mode, name, data))
+            lines.append(self._modify(name, data))
         return self._commit(None, head, message, b"".join(lines))
 
     def files_on_disk(self) -> dict[str, bytes]:
@@ -83,7 +85,7 @@ class Workspace:
     def files_at(self, commit: str) -> dict[str, bytes]:
         """Every file of the target's folder at ``commit``, by path relative to it."""
         entries = self._entries(commit)
-        out = self.git("cat-file", "--batch", data="".join(f"{blob}\n" for _, blob in entries.values()).encode())
+        out = self.git("cat-file", "--batch", data="".join(f"{blob}\n" for blob in entries.values()).encode())
         files, at = {}, 0
         for name in entries:
             end = out.index(b"\n", at)
@@ -92,15 +94,18 @@ class Workspace:
             at = end + 1 + size + 1
         return files
 
-    def _entries(self, commit: str) -> dict[str, tuple[str, str]]:
-        """path relative to the target's folder -> (mode, blob)."""
-        out = self.git("ls-tree", "-r", "-z", "--full-tree", commit, "--", self._prefix or ".")
+    def _holds(self, commit: str, files: Mapping[str, bytes]) -> bool:
+        return self._entries(commit) == {name: _blob_id(data, like=commit) for name, data in files.items()}
+
+    def _entries(self, commit: str) -> dict[str, str]:
+        """path relative to the target's folder -> blob."""
+        out = self.git("ls-tree", "-r", "-z", "--full-tree", commit, "--", *([self._prefix] if self._prefix else []))
         entries = {}
-        for line in out.decode().split("\0")[:-1]:
-            head, _, path = line.partition("\t")
-            mode, kind, blob = head.split()
+        for line in out.split(b"\0")[:-1]:
+            head, _, path = line.partition(b"\t")
+            _, kind, blob = head.decode().split()
             if kind == "blob":
-                entries[path.removeprefix(self._prefix)] = (mode, blob)
+                entries[os.fsdecode(path).removeprefix(self._prefix)] = blob
         return entries
 
     def _names_on_disk(self) -> list[str]:
@@ -111,54 +116,32 @@ class Workspace:
                 for name in names
                 if not SKIPPED & set(Path(place).relative_to(self.root).parts)
             ]
-            return sorted(found)
-        listing = self.git(
-            f"--work-tree={self.home}", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--full-name",
-            "--", self._prefix or ".",
-        )  # fmt: skip
-        names = {name.removeprefix(self._prefix) for name in listing.decode().split("\0")[:-1]}
-        return sorted(
-            name for name in names if not SKIPPED & set(PurePosixPath(name).parts) and os.path.lexists(self.root / name)
-        )
+        else:
+            listing = self.git(
+                "-c", f"core.excludesFile={user_excludes()}", f"--work-tree={self.home}", "ls-files", "-z", "--cached",
+                "--others", "--exclude-standard", "--full-name", "--", self._prefix or ".",
+            )  # fmt: skip
+            names = {os.fsdecode(name).removeprefix(self._prefix) for name in listing.split(b"\0")[:-1]}
+            found = [name for name in names if not SKIPPED & set(PurePosixPath(name).parts)]
+        for name in found:
+            if any("\udc80" <= char <= "\udcff" for char in name):
+                raise WorkspaceError(f"The name of the file {name!r} in {self.root} is not UTF-8. Rename it.")
+        return sorted(name for name in found if os.path.lexists(self.root / name))
 
-    # -- candidates and the branch -----------------------------------------------------------------------
+    # -- candidates --------------------------------------------------------------------------------------
 
     def candidate(self, n: int, parent: str, files: Mapping[str, bytes], message: str) -> str:
         """Commit the champion's files with these in place of its own, as ``refs/looper/<tag>/tried/<n>``."""
-        changes = b"".join(self._modify("100644", name, data) for name, data in sorted(files.items()))
-        return self._commit(f"{self._tried}/{n}", parent, message, changes)
+        changes = b"".join(self._modify(name, data) for name, data in sorted(files.items()))
+        return self._commit(self.refs.tried(n), parent, message, changes)
 
     def keep(self, candidate: str, champion: str, message: str) -> str:
         """The candidate's tree as a commit on top of the champion, with the result in its message."""
         return self.git("commit-tree", f"{candidate}^{{tree}}", "-p", champion, data=message.encode()).decode().strip()
 
-    def move_branch(self, new: str, old: str | None) -> None:
-        """Put the session's branch on ``new``; it must still be on ``old`` (None: it must not exist).
-
-        Raises:
-            WorkspaceError: when the user moved it meanwhile.
-        """
-        done = self.git.run("update-ref", "--no-deref", self.branch, new, old or "0" * 40)
-        if done.returncode:
-            name, text = self.branch_name, done.stderr.decode(errors="replace").strip()
-            raise WorkspaceError(
-                f"The branch {name} cannot be moved to {new[:12]} ({text}). If it was moved by hand, put it back with: "
-                f"git branch -f {name} {(old or new)[:12]} -- or start a new session with --fresh. "
-                "The ledger has everything up to here."
-            )
-
-    def head(self) -> str | None:
-        """The commit that the session's branch is on, None when there is no such branch."""
-        return self.git.resolve(self.branch)
-
     def has(self, commit: str) -> bool:
         """Whether the repository holds this commit."""
         return self.git.resolve(commit) is not None
-
-    def diff(self, old: str, new: str) -> str:
-        """The unified diff from one commit to another, of the target's folder."""
-        out = self.git("diff", "--no-color", "--no-ext-diff", "--no-textconv", old, new, "--", self._prefix or ".")
-        return out.decode(errors="replace")
 
     def merge(self, base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
         """The three-way merge of one file, None when both sides changed the same place."""
@@ -170,27 +153,27 @@ class Workspace:
             done = self.git.run("merge-file", "-p", *names)
         return done.stdout if done.returncode == 0 else None
 
-    def _modify(self, mode: str, name: str, data: bytes) -> bytes:
-        return f"M {mode} inline {_quoted(self._prefix + name)}\ndata {len(data)}\n".encode() + data + b"\n"
+    def _modify(self, name: str, data: bytes) -> bytes:
+        mode = b"100755" if os.access(self.root / name, os.X_OK) else b"100644"
+        return b"M %s inline %s\ndata %d\n%s\n" % (mode, _quoted(self._prefix + name), len(data), data)
 
     def _commit(self, ref: str | None, parent: str | None, message: str, changes: bytes) -> str:
         """One commit through ``git fast-import``: one process, no index, no filter, no hook."""
-        name = ref or "refs/looper/snapshot"
+        name = ref or "refs/looper/unnamed"
         text = message.encode()
         who = f"looper <looper@localhost> {int(time.time())} +0000"
         head = f"feature done\ncommit {name}\nmark :1\ncommitter {who}\ndata {len(text)}\n".encode() + text + b"\n"
         origin = f"from {parent}\n".encode() if parent else b""
         stream = head + origin + changes + b"\nget-mark :1\n"
-        if ref is None:
-            stream += f"reset {name}\nfrom {'0' * 40}\n\n".encode()
+        if ref is None:  # forgotten before it is written: another session may be doing the same
+            stream += f"reset {name}\n\n".encode()
         out = self.git("fast-import", "--quiet", "--force", "--cat-blob-fd=1", data=stream + b"done\n")
         return out.decode().strip()
 
 
-def _quoted(path: str) -> str:
+def _quoted(path: str) -> bytes:
     """A path as fast-import reads it."""
-    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
+    return b'"%s"' % os.fsencode(path).replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
 
 
 def _read_plain(path: Path) -> bytes:
@@ -199,14 +182,16 @@ def _read_plain(path: Path) -> bytes:
         raise WorkspaceError(f"{path} is not a plain file. A target's folder may hold plain files only.")
     if status.st_size > MAX_FILE:
         raise WorkspaceError(
-            f"{path} has {status.st_size >> 20} MiB; files of a target may have {MAX_FILE >> 20}. Keep data outside the "
-            "target's folder, or have git ignore it."
+            f"{path} has {status.st_size >> 20} MiB; files of a target may have {MAX_FILE >> 20}. Keep data outside "
+            "the target's folder, or have git ignore it."
         )
     return path.read_bytes()
 
 
-def _blob_id(data: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+def _blob_id(data: bytes, like: str) -> str:
+    """git's name for these bytes, in a repository that has commits like this one (SHA-1 or SHA-256)."""
+    algorithm = "sha1" if len(like) == 40 else "sha256"
+    return hashlib.new(algorithm, b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 def locate(root: Path) -> tuple[Path, Path | None]:
@@ -216,11 +201,12 @@ def locate(root: Path) -> tuple[Path, Path | None]:
     or the current one for a target that was installed as a package.
     """
     root = root.resolve()
+    if {"site-packages", "dist-packages"} & set(root.parts):
+        return Path.cwd(), None
     found = repository_of(root)
     if found is not None and (root == found[0] or not _is_ignored(root, *found)):
         return found
-    installed = {"site-packages", "dist-packages"} & set(root.parts)
-    return (Path.cwd() if installed else root), None
+    return root, None
 
 
 def _is_ignored(folder: Path, top: Path, git_dir: Path) -> bool:

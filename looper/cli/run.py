@@ -43,8 +43,10 @@ def run(
     view = view_for(chosen, request)
     session = open_session(plugins, chosen, request, view)
     view.opened(session)
-    reason = ""
+    reason, told = "", len(session.notes)
     try:
         reason = session.run()
     finally:
         view.ended(session, reason)
+        for note in session.notes[told:]:
+            click.echo(f"looper: {note}", err=True)
