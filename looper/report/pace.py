@@ -27,8 +27,10 @@ class Pace:
     def status(self, record: Record, metric: Metric, ended: bool = False) -> str:
         """Experiments so far, keeps, best, rate, time gone and, where a limit was given, time left."""
         elapsed = time.monotonic() - self._began
-        asked = "" if self._request.experiments is None else f" of {self._request.experiments}"
-        parts = [f"{self._experiments}{asked} experiments", f"{max(len(record.kept()) - 1, 0)} kept"]
+        done = words.plural(self._experiments, "experiment")
+        if self._request.experiments is not None:
+            done = f"{self._experiments} of {words.plural(self._request.experiments, 'experiment')}"
+        parts = [done, f"{max(len(record.kept()) - 1, 0)} kept"]
         if record.champion and record.baseline:
             best, baseline = record.champion.metrics[metric.name], record.baseline.metrics[metric.name]
             parts.append(f"best {words.number(best)}")
