@@ -97,8 +97,8 @@ def other_text(
 
 def check_plan(
     plan: Plan, rows: Rows, scored: npt.NDArray[np.float32], audited: npt.NDArray[np.float32], allowed: Tolerance
-) -> None:
-    """Compare the second worker's losses with the first's.
+) -> float:
+    """Compare the second worker's losses with the first's; the largest difference in nats.
 
     Args:
         scored: (n, T) losses of the scored rows, from the first worker.
@@ -121,6 +121,7 @@ def check_plan(
             "a loss depends on other rows, on their order or on later text: elsewhere it changes by "
             f"{np.abs(gain[kept]).max():.3g} nats at most and {gain[kept].mean():.3g} on average."
         )
+    return float(np.abs(gain[kept]).max())
 
 
 def check_repeat(first: npt.NDArray[np.float32], again: npt.NDArray[np.float32], allowed: Tolerance) -> None:

@@ -49,7 +49,7 @@ def evaluate(run: Run) -> None:
     losses = score(run, info, rows, weights)
     val_bpb = scoring.bits_per_byte(losses, rows)
     if math.isfinite(val_bpb):
-        audit(run, info, rows, weights, plan, losses)
+        metrics["audit_gap"] = audit(run, info, rows, weights, plan, losses)
     run.report(val_bpb=val_bpb, **metrics)
 
 
@@ -74,7 +74,7 @@ def train(
         raise Invalid("train() handed over no weights.")
     steps, trained = claimed(reply, "steps"), claimed(reply, "tokens")
     metrics = {
-        "tokens_per_s": trained / run.timings["run_s"],
+        "tokens_per_s": trained / run.timings["run_cpu_s" if run.budget["clock"] == "cpu" else "run_s"],
         "steps": steps,
         "epochs": trained / len(corpus.train),
         "parameters_m": claimed(built, "parameters") / 1e6,
@@ -116,13 +116,13 @@ def audit(
     weights: npt.NDArray[Any],
     plan: audits.Plan,
     losses: npt.NDArray[np.float32],
-) -> None:
-    """Worker C: the same losses from cut rows and from rows in other company."""
+) -> float:
+    """Worker C: the same losses from cut rows and from rows in other company. The largest difference in nats."""
     allowed = audits.Tolerance(*run.settings["tolerance"])
     with run.candidate("train.py", driver="driver.py") as worker:
         ask = open_scorer(run, worker, info, weights)
         audited = ask.losses(plan.inputs, rows.targets[plan.source])
-    audits.check_plan(plan, rows, losses, audited, allowed)
+    return audits.check_plan(plan, rows, losses, audited, allowed)
 
 
 def open_scorer(run: Run, worker: Any, info: dict[str, Any], weights: npt.NDArray[Any]) -> scoring.Scorer:

@@ -449,7 +449,6 @@ def build(info):
     c = importlib.import_module(f"preset_{info['preset']}")
     training = info["purpose"] == "train"
     torch.manual_seed(info["seed"])
-    torch._dynamo.config.recompile_limit = 64  # the optimiser is compiled once for every shape
     rows = micro_rows(c, info) if training else info["rows"]
     model = GPT(c, info, choose_attention(c, info, rows)).to(info["device"])
     if not training:
@@ -478,6 +477,7 @@ def micro_rows(c, info):
 
 def warm_up(model):
     """Compile everything by two steps on made-up tokens, then put weights and optimiser back to the start."""
+    torch._dynamo.config.recompile_limit = 64  # the optimiser is compiled once for every shape
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     shape = (model.rows, model.info["context"])
     tokens = torch.randint(model.info["vocab_size"], shape, device=model.info["device"])

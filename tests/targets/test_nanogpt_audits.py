@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-NANOGPT = Path(__file__).resolve().parents[2] / "targets" / "nanogpt"
-sys.path.insert(0, str(NANOGPT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "targets" / "nanogpt"))
 
 import audits
 import scoring
-
 from looper.evaluation import Invalid
+
+NANOGPT = Path(audits.__file__).parent
 
 VOCAB, BOS, CONTEXT, BATCH = 64, 0, 48, 4
 EXACT = audits.Tolerance(1e-4, 1e-6)
@@ -40,7 +40,8 @@ class InProcess:
 def load(path: Path) -> ModuleType:
     """A fresh module, shared with nobody."""
     spec = importlib.util.spec_from_file_location(f"fresh_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
