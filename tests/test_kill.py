@@ -1,0 +1,109 @@
+"""Killed at any instant, a session goes on and has lost nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.projects import NAME, Project, wait_until
+
+KILLS = 56
+LIFE_S = 1.1  # longer than start-up and a few experiments, so that every part of a life is hit
+
+
+def descendants(pid: int) -> list[int]:
+    """Every process below ``pid`` at this instant."""
+    found: list[int] = []
+    queue = [pid]
+    while queue:
+        parent = queue.pop()
+        for children in Path("/proc", str(parent), "task").glob("*/children"):
+            try:
+                below = [int(child) for child in children.read_text().split()]
+            except OSError:
+                continue
+            found += below
+            queue += below
+    return found
+
+
+def kill_with_all_below(process: subprocess.Popen[bytes]) -> None:
+    """As when the machine stops: git and the evaluators get no chance to finish either."""
+    os.kill(process.pid, signal.SIGSTOP)
+    for pid in [*descendants(process.pid), process.pid]:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def leave_as_found(project: Project) -> tuple[str, bytes, str]:
+    return (
+        project.git("status", "--porcelain"),
+        (project.top / ".git" / "index").read_bytes(),
+        project.git("reflog", "HEAD"),
+    )
+
+
+def check_nothing_lost(project: Project) -> None:
+    """Everything that the ledger, git, the folders and the process table can tell about each other."""
+    events, record = project.events(), project.record()
+    assert record.champion is not None
+    assert not record.pending
+    proposed = {event["n"]: event for event in events if event["event"] == "proposed"}  # the last attempt of each
+    assert sorted(proposed) == list(range(len(proposed)))
+    decided = Counter(event["n"] for event in events if event["event"] == "decided")
+    assert decided == Counter(range(len(proposed)))
+    for event in events:
+        if event["event"] == "decided" and event["verdict"] in ("keep", "discard"):
+            n = event["n"]
+            assert any(e["event"] == "measured" and e["n"] == n and e["status"] == "ok" for e in events)
+
+    tried = project.git("for-each-ref", "--format=%(refname:lstrip=4) %(objectname)", f"refs/looper/{NAME}/tried")
+    assert dict(line.split() for line in tried.splitlines()) == {str(n): e["commit"] for n, e in proposed.items()}
+    assert project.git("rev-parse", f"looper/{NAME}").strip() == record.champion.head
+    base = record.opened["base"]
+    branch = project.git("rev-list", "--first-parent", "--reverse", f"{base}..looper/{NAME}").split()
+    assert branch == [kept.head for kept in record.kept()[1:]]
+    for kept in record.kept()[1:]:
+        candidate = project.git("rev-parse", f"{kept.commit}^{{tree}}")
+        assert project.git("rev-parse", f"{kept.head}^{{tree}}") == candidate
+    project.git("fsck", "--strict", "--no-dangling")
+
+    assert not list((project.top / ".git").rglob("*.lock"))
+    assert not (project.ledger().parent / "slots").exists()
+    wait_until(lambda: not project.processes(), "the end of every process")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("machine", [False, True], ids=["looper", "everything"])
+def test_killed_again_and_again(tmp_path: Path, machine: bool) -> None:
+    project = Project(tmp_path)
+    project.write("notes.txt", "not committed\n")
+    found = leave_as_found(project)
+    instants = random.Random(machine)
+    for number in range(KILLS // 2):
+        process = project.start_run("--slots", "2", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        # evenly spread over the life, in an order that is not
+        instant = LIFE_S * ((number * 11) % (KILLS // 2) + instants.random()) / (KILLS // 2)
+        try:
+            process.wait(instant)
+        except subprocess.TimeoutExpired:
+            kill_with_all_below(process) if machine else process.kill()
+        _, errors = process.communicate()
+        assert process.returncode == -signal.SIGKILL, errors.decode()
+        wait_until(lambda: not project.processes(), "the end of every process")
+
+    before = project.record()
+    project.run("--slots", "2", experiments=4)
+    after = project.record()
+    assert after.next_n == max(before.next_n, 1) + 4
+    assert after.history[: len(before.history)] == before.history
+    check_nothing_lost(project)
+    assert leave_as_found(project) == found
