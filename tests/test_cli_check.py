@@ -105,6 +105,20 @@ def test_options_of_the_target(project: Project) -> None:
     assert "--pause" in project.looper("check", "bowl", "--help", status=0).stdout
 
 
+def test_file_that_git_ignores(project: Project) -> None:
+    project.git("rm", "--quiet", "--cached", "bowl/fine.py")
+    project.write(".gitignore", "fine.py\n")
+    assert "git ignores fine.py of the target bowl" in project.looper("check", "bowl", status=2).stderr
+
+
+def test_target_in_no_repository_is_left_as_it_is(tmp_path: Path) -> None:
+    project = Project(tmp_path, in_git=False)
+    project.write("wrong/text.py", "def answer():\n    return 'text'\n")
+    before = sorted(project.target.rglob("*"))
+    project.looper("check", str(project.target), cwd=tmp_path, status=0)
+    assert sorted(project.target.rglob("*")) == before
+
+
 def test_nothing_is_left_behind(project: Project) -> None:
     child = "import subprocess\nchild = subprocess.Popen(['sleep', '1000'], start_new_session=True)\n"
     project.write("wrong/child.py", f"{child}def answer():\n    return 'text'\n")

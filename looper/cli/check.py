@@ -16,12 +16,13 @@ from looper.cli.targets import TargetCommand, manager_and_target
 from looper.cli.wrong import Wrong, wrong_candidates
 from looper.identity import locked_files
 from looper.models import Experiment, Measurement, Target
+from looper.plugins import facts_of
 from looper.report import conformance
 from looper.report.conformance import Finding, Ticker
 from looper.report.terminal import output
 from looper.runner import Done, Job, LocalRunner, slots_for
 from looper.session import SANDBOX
-from looper.workspace import Workspace
+from looper.workspace import Workspace, locate
 
 
 @click.command(cls=TargetCommand)
@@ -36,12 +37,12 @@ def check(ctx: click.Context, target: str, slots: int | None, as_json: bool) -> 
     that begins with the comment "# expect: no gain" may run, but not score better than the unedited files.
     """
     plugins, chosen, _ = manager_and_target(ctx, target)
-    facts: dict[str, str] = {}
-    for found in plugins.hook.looper_prepare(target=chosen):
-        facts |= found or {}
-    files = Workspace(chosen.root, "check").files_on_disk()
-    candidates = wrong_candidates(chosen, files)
+    facts = facts_of(plugins, chosen)
     with TemporaryDirectory(prefix="looper-check-") as folder:
+        home, git_dir = locate(chosen.root)
+        place = (home if git_dir else Path(folder), git_dir)  # of a target in no repository, nothing stays behind
+        files = Workspace(chosen.root, "check", place).files_on_disk()
+        candidates = wrong_candidates(chosen, files)
         devices = slots_for(chosen, slots, hardware.gpus())
         runner = LocalRunner(chosen, Path(folder, "slots"), locked_files(chosen, files), facts, devices, SANDBOX)
         try:

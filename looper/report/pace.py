@@ -36,7 +36,7 @@ class Pace:
             parts.append(f"best {words.number(best)}")
             if best != baseline:
                 parts[-1] += f" ({relative(baseline, best)})"
-        if self._decided:
+        if self._experiments:
             parts.append(f"{self._decided / elapsed * 3600:.0f} an hour")
         parts.append(words.duration(elapsed))
         left = self._left(elapsed)

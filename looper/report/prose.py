@@ -86,7 +86,6 @@ def _no_baseline(history: list[Experiment]) -> Iterator[str]:
         return
     last = history[-1]
     yield f"  The baseline has no score ({last.verdict}): {one_line(last.reason)}"
-    yield "  The unedited target must run within its budget before anything can be compared with it."
 
 
 def _kept(kept: list[Experiment], target: Target) -> Iterator[str]:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from looper import hardware
+from looper.evaluation.logtext import one_line
 from looper.identity import COMPARED_MACHINE
 from looper.models import Experiment, Metric
 from looper.proposal import relative
@@ -85,7 +86,9 @@ def is_running(folder: Path) -> bool:
 
 def lines(found: Mapping[str, Any], metric: Metric) -> Iterator[str]:
     """The status for people, except for the last experiments."""
-    state = "running" if found["running"] else f"not running ({found['closed'] or 'it was ended from outside'})"
+    state = (
+        "running" if found["running"] else f"not running ({one_line(found['closed']) or 'it was ended from outside'})"
+    )
     yield f"session    {found['tag']}, {state}"
     yield f"target     {found['target']}: {metric.name}, isolation {found['isolation']}"
     yield f"branch     {found['branch']}; ledger {found['ledger']}"
