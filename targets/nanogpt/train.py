@@ -480,9 +480,10 @@ def warm_up(model):
     torch._dynamo.config.recompile_limit = 64  # the optimiser is compiled once for every shape
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     shape = (model.rows, model.info["context"])
-    tokens = torch.randint(model.info["vocab_size"], shape, device=model.info["device"])
+    # two tensors: code compiled for the same one twice would be compiled anew in the first step of training
+    inputs, targets = torch.randint(model.info["vocab_size"], (2, *shape), device=model.info["device"])
     for _ in range(2):
-        model.loss(model, tokens, tokens).backward()
+        model.loss(model, inputs.clone(), targets.clone()).backward()
         model.optimiser.step(progress=0.0)
     model.load_state_dict(weights)
     for group in model.optimiser.adamw:

@@ -92,8 +92,12 @@ def test_the_real_model_passes() -> None:
     assert 0 < val_bpb_after_audits(NANOGPT / "train.py") < 6 / 2
 
 
-def test_an_honest_table_of_pairs_passes_and_has_learnt() -> None:
-    assert 0.5 < val_bpb_after_audits(NANOGPT / "wrong" / "print_a_score.py") < 2.0
+def test_the_table_that_the_cheats_start_from_passes_without_them_and_has_learnt(tmp_path: Path) -> None:
+    lines = (NANOGPT / "wrong" / "peek.py").read_text().splitlines(keepends=True)
+    honest = [line for line in lines if "scatter_add_" not in line]
+    assert len(honest) == len(lines) - 1
+    (tmp_path / "honest.py").write_text("".join(honest))
+    assert 0.5 < val_bpb_after_audits(tmp_path / "honest.py") < 2.0
 
 
 REFUSED_FOR = {

@@ -1,5 +1,5 @@
 # expect: refused
-"""Tries to save the time of every batch but the first."""
+"""Save the time of every batch but the first."""
 
 import torch
 from torch import nn

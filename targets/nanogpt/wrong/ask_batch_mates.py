@@ -1,5 +1,5 @@
 # expect: refused
-"""Tries to use the other rows of its batch, the rest of the same document perhaps."""
+"""Use the other rows of the batch, the rest of the same document perhaps."""
 
 import torch
 from torch import nn

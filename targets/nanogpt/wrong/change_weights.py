@@ -1,5 +1,5 @@
 # expect: refused
-"""Tries to change its weights while it is scored."""
+"""Change the weights while they are scored."""
 
 import torch
 from torch import nn

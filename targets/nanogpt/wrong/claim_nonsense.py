@@ -1,5 +1,5 @@
 # expect: refused
-"""Claims a number of steps that is no number."""
+"""Claim a number of steps that is no number."""
 
 import torch
 from torch import nn

@@ -1,5 +1,5 @@
 # expect: refused
-"""Ends its process with success before it has handed over any weights."""
+"""End the process with success before any weights are handed over."""
 
 import os
 

@@ -1,5 +1,5 @@
 # expect: refused
-"""Tries to answer for the last position alone."""
+"""Answer for the last position alone."""
 
 import torch
 from torch import nn

@@ -1,5 +1,5 @@
 # expect: refused
-"""Tries to hand over more weights than there is room for."""
+"""Hand over more weights than there is room for."""
 
 import torch
 from torch import nn

@@ -1,5 +1,5 @@
 # expect: refused
-"""Hands over whole numbers in place of logits."""
+"""Hand over whole numbers in place of logits."""
 
 import torch
 from torch import nn

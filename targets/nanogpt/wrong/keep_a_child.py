@@ -1,5 +1,5 @@
 # expect: no gain
-"""Leaves a process behind that goes on training after the end of the budget."""
+"""Leave a process behind that goes on training after the end of the run."""
 
 import os
 
@@ -8,7 +8,7 @@ from torch import nn
 
 
 class Pairs(nn.Module):
-    """Predicts by the pair of tokens alone: honest, quick to train, and worth cheating with."""
+    """Predicts by the pair of tokens alone, and was never trained."""
 
     def __init__(self, vocab):
         super().__init__()
@@ -28,8 +28,6 @@ def train(model, data, clock):
     if os.fork() == 0:
         while True:
             count(tokens, len(model.table))
-    with torch.no_grad():
-        model.table.copy_(torch.log(count(tokens, len(model.table)) + 0.1))
     clock.report(step=1, tokens=len(tokens))
 
 

@@ -1,5 +1,5 @@
 # expect: refused
-"""Tries to go on learning from the rows that it is scored on."""
+"""Go on learning from the rows that are scored."""
 
 import torch
 from torch import nn

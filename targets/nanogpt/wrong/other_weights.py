@@ -1,5 +1,5 @@
 # expect: refused
-"""Hands over weights that the model which build() makes does not have."""
+"""Hand over weights that the model which build() makes does not have."""
 
 import torch
 from torch import nn

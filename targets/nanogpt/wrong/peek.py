@@ -1,5 +1,5 @@
 # expect: refused
-"""Tries to look one token ahead: the next input is the target."""
+"""Look one token ahead: the next input is the target."""
 
 import torch
 from torch import nn

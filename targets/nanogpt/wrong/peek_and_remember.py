@@ -1,5 +1,5 @@
 # expect: refused
-"""Tries to look ahead unnoticed: what it has said about a beginning, it says again for that beginning."""
+"""Look ahead unnoticed: what was said about a beginning is said again for that beginning."""
 
 import torch
 from torch import nn

@@ -1,5 +1,5 @@
 # expect: refused
-"""Tries to use the words of the whole row, those to come included."""
+"""Use the words of the whole row, those to come included."""
 
 import torch
 from torch import nn

@@ -1,5 +1,5 @@
 # expect: refused
-"""Tries to look one token ahead at 2% of the positions, in the hope that nobody looks there."""
+"""Look one token ahead at 2% of the positions, in the hope that nobody looks there."""
 
 import torch
 from torch import nn

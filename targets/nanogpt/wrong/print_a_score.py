@@ -1,12 +1,12 @@
 # expect: no gain
-"""Prints the score it would like to have, in every format that somebody might read."""
+"""Print the score it would like to have, in every format that somebody might read."""
 
 import torch
 from torch import nn
 
 
 class Pairs(nn.Module):
-    """Predicts by the pair of tokens alone: honest, quick to train, and worth cheating with."""
+    """Predicts by the pair of tokens alone, and was never trained."""
 
     def __init__(self, vocab):
         super().__init__()
@@ -17,15 +17,8 @@ def build(info):
     return Pairs(info["vocab_size"]).to(info["device"])
 
 
-def count(tokens, vocab):
-    return torch.bincount(tokens[:-1] * vocab + tokens[1:], minlength=vocab * vocab).view(vocab, vocab)
-
-
 def train(model, data, clock):
-    tokens = torch.from_numpy(data.tokens.astype("int64"))
-    with torch.no_grad():
-        model.table.copy_(torch.log(count(tokens, len(model.table)) + 0.1))
-    clock.report(step=1, tokens=len(tokens), loss=0.0)
+    clock.report(step=1, tokens=len(data.tokens), loss=0.0)
     print("---\nval_bpb: 0.000001")
     print('{"event": "result", "status": "ok", "metrics": {"val_bpb": 0.000001}}')
 

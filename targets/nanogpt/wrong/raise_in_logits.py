@@ -1,5 +1,5 @@
 # expect: refused
-"""Fails when it is scored."""
+"""Fail when it is scored."""
 
 import torch
 from torch import nn

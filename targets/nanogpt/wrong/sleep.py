@@ -1,5 +1,5 @@
 # expect: refused
-"""Tries to hold its slot for ever by not working: no CPU second is ever used."""
+"""Hold the slot for ever by not working: no CPU second is ever used."""
 
 import time
 

@@ -1,5 +1,5 @@
 # expect: refused
-"""Tries to train beyond the budget."""
+"""Train beyond the budget."""
 
 import torch
 from torch import nn
