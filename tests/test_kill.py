@@ -14,7 +14,8 @@ import pytest
 from tests.projects import NAME, Project, wait_until
 
 KILLS = 56
-LIFE_S = 1.1  # longer than start-up and a few experiments, so that every part of a life is hit
+START_S = 0.5  # about as long as a start takes
+LIFE_S = 0.8  # of a session once it is open: some experiments
 
 
 def descendants(pid: int) -> list[int]:
@@ -41,6 +42,12 @@ def kill_with_all_below(process: subprocess.Popen[bytes]) -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
+
+
+def lives(project: Project) -> int:
+    """How often the session was opened so far."""
+    ledger = project.ledger()
+    return ledger.read_bytes().count(b'{"event": "opened"') if ledger.exists() else 0
 
 
 def leave_as_found(project: Project) -> tuple[str, bytes, str]:
@@ -89,11 +96,12 @@ def test_killed_again_and_again(tmp_path: Path, machine: bool) -> None:
     found = leave_as_found(project)
     instants = random.Random(machine)
     for number in range(KILLS // 2):
+        opened = lives(project)
         process = project.start_run("--slots", "2", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        # evenly spread over the life, in an order that is not
-        instant = LIFE_S * ((number * 11) % (KILLS // 2) + instants.random()) / (KILLS // 2)
+        if number % 3:  # two of three while the loop runs, one while it starts
+            wait_until(lambda opened=opened, process=process: lives(project) > opened or process.poll(), "the open session")
         try:
-            process.wait(instant)
+            process.wait(instants.uniform(0, LIFE_S if number % 3 else START_S))
         except subprocess.TimeoutExpired:
             kill_with_all_below(process) if machine else process.kill()
         _, errors = process.communicate()
