@@ -6,47 +6,73 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
+from looper.evaluation import wire
 from looper.evaluation.channel import Channel, Closed
-from looper.evaluation.failures import Crash, Failure, Invalid, OutOfMemory
+from looper.evaluation.failures import Crash, Failure, Invalid, OutOfMemory, signal_name
 from looper.evaluation.logtext import clean, one_line
 from looper.evaluation.wire import WireError
-from looper.sandbox import Limits, Sandbox, Spec
-
-if TYPE_CHECKING:
-    from looper.evaluation.run import Run
+from looper.sandbox import Sandbox, Spec, Usage
+from looper.sandbox.proctree import oom_kills
 
 REPLY_BYTES = 64 << 20
 MAX_PROGRESS_KEYS = 8
 
 
+class Host(NamedTuple):
+    """What a worker is started with, and whom it answers to.
+
+    Args:
+        sandbox: the isolation backend.
+        root: the folder with the target's files.
+        scratch: where its working folder is made.
+        device: ``cpu`` or ``cuda``.
+        cores: the cores it may run on; empty for all.
+        check: called all the time while it is waited for; raises a Failure when a budget is used up.
+        progress: takes what it claims about its progress.
+    """
+
+    sandbox: Sandbox
+    root: str
+    scratch: str
+    device: str
+    cores: tuple[int, ...]
+    check: Callable[[], None]
+    progress: Callable[[Mapping[str, float]], None]
+
+
 class Candidate:
     """What ``run.candidate(...)`` yields. Attributes: ``layers``, the isolation layers that are on."""
 
-    def __init__(self, run: Run, sandbox: Sandbox, job: Mapping[str, Any], path: str, driver: str | None) -> None:
-        self._run = run
+    def __init__(self, host: Host) -> None:
+        self._host = host
         self._peak_mb = 0.0
-        self._folder = tempfile.mkdtemp(prefix="worker-", dir=job["scratch"])
-        self._process = sandbox.start(
+        self._failure: Failure | None = None
+        self._closed = False
+        self._oom_kills = oom_kills()
+        self._folder = tempfile.mkdtemp(prefix="worker-", dir=host.scratch)
+        self._process = host.sandbox.start(
             Spec(
                 main="looper.evaluation.worker",
-                env=worker_environment(self._folder, job["device"]),
+                env=worker_environment(self._folder, host.device),
                 cwd=self._folder,
-                limits=Limits(memory_mb=job["budget"]["memory_mb"]),
-                cores=tuple(job["cores"]),
+                cores=host.cores,
             )
         )
         self.layers = self._process.layers
-        self._channel = Channel(self._process.channel, self._process.log_fd, run.check_budgets)
-        self._closed = False
-        self._exchange({"load": {"root": str(run.root), "candidate": path, "driver": driver}}, REPLY_BYTES, path)
+        self._channel = Channel(self._process.channel, self._process.log_fd, host.check)
 
     @property
     def peak_memory_mb(self) -> float:
         """Peak resident memory of the worker's process tree in MiB, as sampled from outside."""
         return self._peak_mb
+
+    def load(self, path: str, driver: str | None) -> None:
+        """Import the candidate's file in the worker, and the driver. Raises as :meth:`call` does."""
+        order = {"root": self._host.root, "candidate": path, "driver": driver}
+        self._exchange({"load": order}, REPLY_BYTES, path)
 
     def call(self, function: str, *args: Any, reply_bytes: int = REPLY_BYTES) -> Any:
         """Call a function in the worker and return its claim.
@@ -58,76 +84,93 @@ class Candidate:
             reply_bytes: the most bytes of arrays that the reply may hold.
 
         Raises:
-            Crash, OutOfMemory, Timeout, Invalid: let them pass; looper records them.
+            Crash, OutOfMemory, Timeout, Invalid: let them pass; looper records them. After one of them the
+                worker answers no more.
+            WireError: when the arguments are none of the above.
         """
         return self._exchange({"call": [function, list(args)]}, reply_bytes, f"{function}()")
 
-    def _exchange(self, message: dict[str, Any], reply_bytes: int, what: str) -> Any:
-        try:
-            self._channel.send(message)
-            while True:
-                reply = self._channel.receive(reply_bytes)
-                if not (isinstance(reply, dict) and len(reply) == 1):
-                    raise WireError("a message with an unknown kind of value")
-                ((kind, body),) = reply.items()
-                if kind == "value":
-                    return body
-                if kind == "progress":
-                    self._progress(body)
-                elif kind == "error":
-                    raise self._error(body, what)
-                else:
-                    raise WireError("a message with an unknown kind of value")
-        except WireError as error:
-            raise Invalid(f"the answer of {what} was refused: {error}.") from None
-        except Closed:
-            raise self._ended(what) from None
-
-    def _progress(self, values: Any) -> None:
-        if not (isinstance(values, dict) and len(values) <= MAX_PROGRESS_KEYS):
-            raise WireError("progress that is not a short dict of numbers")
-        if not all(type(value) in (int, float) for value in values.values()):
-            raise WireError("progress that is not a short dict of numbers")
-        self._run.progress({one_line(key, 40): float(value) for key, value in values.items() if _is_finite(value)})
-
-    def _error(self, body: Any, what: str) -> Failure:
-        """The failure for an exception that the worker says it raised."""
-        fields = body if isinstance(body, dict) else {}
-        text, trace, kind = (fields.get(key) for key in ("text", "trace", "kind"))
-        if not (isinstance(text, str) and isinstance(trace, str)):
-            raise WireError("an error report without its text")
-        failure: type[Failure] = {"oom": OutOfMemory, "value": Invalid}.get(str(kind), Crash)
-        return failure(one_line(f"{what}: {text}"), log="\n".join(clean(trace)))
-
-    def _ended(self, what: str) -> Crash | OutOfMemory:
-        """The failure for a worker that is gone without an answer."""
-        self._process.reap()
-        ending = self._process.ending
-        if self._process.killed_by == 9:
-            return OutOfMemory(f"the worker {ending} during {what}: the system was out of memory, most likely.")
-        return Crash(f"the worker {ending} during {what}, without an answer.")
-
-    def cpu_s(self) -> float:
-        """CPU seconds of the worker's process tree since it started."""
-        return self._process.cpu_s()
+    def usage(self) -> Usage:
+        """What the worker's process tree uses."""
+        usage = self._process.usage()
+        self._peak_mb = max(self._peak_mb, usage.memory_mb)
+        return usage
 
     def waited_s(self) -> float:
         """Seconds the worker's main thread was ready to run but had no core."""
         return self._process.waited_s()
 
-    def memory_mb(self) -> float:
-        """Resident memory of the worker's process tree now, in MiB."""
-        now = self._process.memory_mb()
-        self._peak_mb = max(self._peak_mb, now)
-        return now
-
     def close(self) -> tuple[str, ...]:
         """End the whole process tree, remove its folder, and return the tail of what it printed."""
+        self._closed = True
         self._process.kill()
-        self._channel.drain()
         self._channel.close()
         shutil.rmtree(self._folder, ignore_errors=True)
         return self._channel.log.lines()
+
+    def _exchange(self, message: dict[str, Any], reply_bytes: int, what: str) -> Any:
+        if self._closed:
+            raise RuntimeError(f"{what} was called after the end of its `with run.candidate(...)` block.")
+        if self._failure is not None:
+            raise self._failure
+        frame = wire.encode(message)
+        try:
+            self._channel.send(frame)
+            return self._answer(reply_bytes, what)
+        except WireError as error:
+            self._failure = Invalid(f"the answer of {what} was refused: {error}.")
+        except Closed:
+            self._failure = self._ended(what)
+        except Failure as failure:
+            self._failure = failure
+        raise self._failure
+
+    def _answer(self, reply_bytes: int, what: str) -> Any:
+        while True:
+            reply = self._channel.receive(reply_bytes)
+            if not (isinstance(reply, dict) and len(reply) == 1):
+                raise WireError("a message with an unknown kind of value")
+            ((kind, body),) = reply.items()
+            if kind == "value":
+                return body
+            if kind == "progress":
+                self._host.progress(_checked_progress(body))
+            elif kind == "error":
+                raise _error(body, what)
+            else:
+                raise WireError("a message with an unknown kind of value")
+
+    def _ended(self, what: str) -> Failure:
+        """The failure for a worker whose end of the channel is gone."""
+        self._process.reap()
+        code = self._process.exit_code
+        if code is None:
+            return Invalid(f"the worker closed its channel during {what} and ran on, without an answer.")
+        if code >= 0:
+            return Crash(f"the worker exited with status {code} during {what}, without an answer.")
+        if code == -9 and oom_kills() > self._oom_kills:
+            return OutOfMemory(f"the worker was ended during {what}: the machine was out of memory.")
+        return Crash(f"the worker was ended by {signal_name(-code)} during {what}, without an answer.")
+
+
+def _error(body: Any, what: str) -> Failure:
+    """The failure for an exception that the worker says it raised."""
+    fields = body if isinstance(body, dict) else {}
+    text, trace, kind = (fields.get(key) for key in ("text", "trace", "kind"))
+    if not (isinstance(text, str) and isinstance(trace, str)):
+        raise WireError("an error report without its text")
+    if kind == "value":
+        return Invalid(one_line(f"the answer of {what} was refused: {text}."))
+    failure = OutOfMemory if kind == "oom" else Crash
+    return failure(one_line(f"{what}: {text}"), log="\n".join(clean(trace)))
+
+
+def _checked_progress(values: Any) -> dict[str, float]:
+    if not (isinstance(values, dict) and len(values) <= MAX_PROGRESS_KEYS):
+        raise WireError("progress that is not a short dict of numbers")
+    if not all(type(value) in (int, float) for value in values.values()):
+        raise WireError("progress that is not a short dict of numbers")
+    return {one_line(key, 40): float(value) for key, value in values.items() if _is_finite(value)}
 
 
 def _is_finite(value: float) -> bool:
@@ -144,6 +187,9 @@ def worker_environment(folder: str, device: str) -> dict[str, str]:
         "HOME": folder,
         "TMPDIR": folder,
         "LANG": "C.UTF-8",
+        # programs ask for the user's name, which in a container need not exist
+        "USER": "worker",
+        "LOGNAME": "worker",
     }
     if device == "cuda":
         env |= {

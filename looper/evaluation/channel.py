@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import os
 import select
 import socket
@@ -12,7 +13,8 @@ from typing import Any
 from looper.evaluation import wire
 from looper.evaluation.logtext import Tail
 
-TICK_S = 0.02  # how often deadlines and memory are looked at while a worker is silent
+TICK_MS = 20  # how often deadlines and memory are looked at while a worker is silent
+READ = 1 << 16  # bytes of the log taken at once, what a pipe holds
 
 
 class Closed(Exception):
@@ -29,22 +31,21 @@ class Channel:
         self._log_open = True
         self.log = Tail()
 
-    def send(self, value: Any) -> None:
+    def send(self, frame: wire.Frame) -> None:
         """Send one frame, with the memory files it names.
 
         Raises:
-            WireError: when the value cannot be sent.
             Closed: when the worker is gone.
         """
-        head, parts, fds = wire.encode(value)
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", frame.fds))] if frame.fds else []
         try:
-            self._wait(write=True)
-            sent = self._sock.sendmsg([head], rights)
-            for part in (memoryview(head)[sent:], *parts):
+            self._wait(select.POLLOUT)
+            sent = self._sock.sendmsg([frame.head], rights)
+            for part in (memoryview(frame.head)[sent:], *frame.parts):
                 while part:
-                    self._wait(write=True)
-                    part = part[self._sock.send(part) :]
+                    self._wait(select.POLLOUT)
+                    with contextlib.suppress(BlockingIOError):  # room for less than the kernel will split off
+                        part = part[self._sock.send(part) :]
         except (BrokenPipeError, ConnectionResetError):
             raise Closed from None
 
@@ -55,7 +56,7 @@ class Channel:
             WireError: when it is malformed or its arrays are larger than ``max_payload`` bytes.
             Closed: when the worker is gone.
         """
-        header, payload = wire.lengths(bytes(self._read(wire.PREFIX.size)), max_payload)
+        header, payload = wire.lengths(self._read(wire.PREFIX.size), max_payload)
         head = self._read(header)
         return wire.decode(head, self._read(payload))
 
@@ -63,11 +64,9 @@ class Channel:
         data = bytearray(size)
         view = memoryview(data)
         while view:
-            self._wait()
+            self._wait(select.POLLIN)
             try:
                 got = self._sock.recv_into(view)
-            except BlockingIOError:
-                continue
             except ConnectionResetError:
                 got = 0
             if not got:
@@ -75,33 +74,33 @@ class Channel:
             view = view[got:]
         return data
 
-    def _wait(self, write: bool = False) -> None:
+    def _wait(self, event: int) -> None:
         """Return once the socket is ready; meanwhile drain the log and tick."""
         while True:
             self._tick()
-            reading: list[Any] = [] if write else [self._sock]
+            poller = select.poll()
+            poller.register(self._sock, event)
             if self._log_open:
-                reading.append(self._log_fd)
-            ready, writable, _ = select.select(reading, [self._sock] if write else [], [], TICK_S)
+                poller.register(self._log_fd, select.POLLIN)
+            ready = [fd for fd, _ in poller.poll(TICK_MS)]
             if self._log_fd in ready:
-                self.drain(once=True)
-            if self._sock in ready or writable:
+                self._take()
+            if self._sock.fileno() in ready:
                 return
 
-    def drain(self, once: bool = False) -> None:
-        """Take what the worker has printed so far."""
-        while self._log_open:
-            try:
-                data = os.read(self._log_fd, 1 << 16)
-            except BlockingIOError:
-                return
-            if not data:
-                self._log_open = False
-            self.log.add(data)
-            if once:
-                return
+    def _take(self) -> bool:
+        """Take some of what the worker has printed; False when there is nothing."""
+        try:
+            data = os.read(self._log_fd, READ)
+        except BlockingIOError:
+            return False
+        self._log_open = bool(data)
+        self.log.add(data)
+        return self._log_open
 
     def close(self) -> None:
+        """For a worker that is dead: take the rest of its log, and let go."""
+        while self._take():
+            pass
         self._sock.close()
         os.close(self._log_fd)
-        self._log_open = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 
 class Failure(Exception):
     """Ends the evaluation. ``log`` is untrusted text that explains it further, such as a traceback."""
@@ -44,3 +46,11 @@ class Invalid(Failure):
     """The candidate broke the contract or tried to cheat. Raise it in ``evaluate.py`` with the reason."""
 
     status = "invalid"
+
+
+def signal_name(number: int) -> str:
+    """``SIGSEGV`` for 11."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"

@@ -14,7 +14,7 @@ import math
 import mmap
 import os
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,11 +22,21 @@ if TYPE_CHECKING:
 PREFIX = struct.Struct(">IQ")
 MAX_HEADER = 1 << 20
 MAX_DEPTH = 16
+MAX_FDS = 64  # of one frame; the kernel's own limit is 253
+MAX_SIDE = 1 << 40  # of an array
 DTYPES = frozenset("bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split())
 
 
 class WireError(ValueError):
     """A value that cannot be sent, or a frame that is not one. The text says what is wrong with it."""
+
+
+class Frame(NamedTuple):
+    """What is sent for one value: prefix and header, the payload's parts, descriptors of memory files."""
+
+    head: bytes
+    parts: list[memoryview]
+    fds: list[int]
 
 
 class Buffer:
@@ -74,33 +84,42 @@ def map_array(fd: int, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     return np.frombuffer(view, dtype, math.prod(shape)).reshape(shape)
 
 
-def encode(value: Any) -> tuple[bytes, list[memoryview], list[int]]:
-    """(prefix and header, payload parts, descriptors) of the frame for ``value``.
+def encode(value: Any) -> Frame:
+    """The frame for ``value``.
 
     Raises:
         WireError: when ``value`` holds anything but None, bool, int, float, str, bytes, list, tuple, dict
-            with str keys, numpy arrays of the plain dtypes, and :class:`Buffer`.
+            with str keys, numpy arrays of the plain dtypes, and :class:`Buffer`; or when it is too large.
     """
     parts: list[memoryview] = []
     fds: list[int] = []
-    header = json.dumps(_pack(value, parts, fds, 0), separators=(",", ":")).encode()
+    try:
+        header = json.dumps(_pack(value, parts, fds, 0), separators=(",", ":")).encode()
+    except WireError:
+        raise
+    except ValueError as error:  # an int of thousands of digits
+        raise WireError(f"a value that cannot be written down: {error}") from None
     if len(header) > MAX_HEADER:
         raise WireError(f"a message of {len(header)} bytes without its arrays (the limit is {MAX_HEADER})")
-    return PREFIX.pack(len(header), sum(part.nbytes for part in parts)) + header, parts, fds
+    if len(fds) > MAX_FDS:
+        raise WireError(f"{len(fds)} shared arrays in one message (the limit is {MAX_FDS})")
+    return Frame(PREFIX.pack(len(header), sum(part.nbytes for part in parts)) + header, parts, fds)
 
 
 def _pack(value: Any, parts: list[memoryview], fds: list[int], depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise WireError(f"values nested deeper than {MAX_DEPTH}")
     kind = type(value)
-    if value is None or kind in (bool, int, float, str):
+    if value is None or kind in (bool, int, float):
         return value
+    if kind is str:
+        return _text(value)
     if kind in (list, tuple):
         return [_pack(item, parts, fds, depth + 1) for item in value]
     if kind is dict:
         if not all(type(key) is str for key in value):
             raise WireError("a dict with keys that are not str")
-        return {"d": {key: _pack(item, parts, fds, depth + 1) for key, item in value.items()}}
+        return {"d": {_text(key): _pack(item, parts, fds, depth + 1) for key, item in value.items()}}
     if kind in (bytes, bytearray):
         parts.append(memoryview(value))
         return {"b": len(value)}
@@ -120,7 +139,16 @@ def _pack(value: Any, parts: list[memoryview], fds: list[int], depth: int) -> An
     raise WireError(f"a value of type {kind.__module__}.{kind.__qualname__}; send plain values and numpy arrays")
 
 
-def lengths(prefix: bytes, max_payload: int) -> tuple[int, int]:
+def _text(value: str) -> str:
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise WireError("text with half a surrogate pair in it") from None
+    return value
+
+
+def lengths(prefix: bytes | bytearray, max_payload: int) -> tuple[int, int]:
     """(header, payload) lengths from a frame's first 12 bytes.
 
     Raises:
@@ -141,7 +169,7 @@ def decode(header: bytes | bytearray, payload: bytearray, fds: list[int] | None 
         WireError: when the frame is anything but what :func:`encode` makes.
     """
     try:
-        tree = json.loads(header, object_pairs_hook=_one_key_or_dict)
+        tree = json.loads(header.decode(), object_pairs_hook=_no_key_twice)
         reader = _Reader(payload, list(fds or ()))
         value = reader.unpack(tree, 0)
     except WireError:
@@ -153,7 +181,7 @@ def decode(header: bytes | bytearray, payload: bytearray, fds: list[int] | None 
     return value
 
 
-def _one_key_or_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     items = dict(pairs)
     if len(items) != len(pairs):
         raise WireError("a message with the same key twice")
@@ -169,13 +197,15 @@ class _Reader:
             raise WireError(f"values nested deeper than {MAX_DEPTH}")
         if isinstance(node, list):
             return [self.unpack(item, depth + 1) for item in node]
+        if isinstance(node, str):
+            return _text(node)
         if not isinstance(node, dict):
             return node
         if len(node) != 1:
             raise WireError("a message with an unknown kind of value")
         ((kind, body),) = node.items()
         if kind == "d" and isinstance(body, dict):
-            return {key: self.unpack(item, depth + 1) for key, item in body.items()}
+            return {_text(key): self.unpack(item, depth + 1) for key, item in body.items()}
         if kind == "b" and type(body) is int and body >= 0:
             return bytes(self.take(body))
         if kind in ("a", "m") and isinstance(body, list) and len(body) == 2:
@@ -187,7 +217,8 @@ class _Reader:
 
         if not (isinstance(dtype, str) and dtype in DTYPES):
             raise WireError(f"an array of dtype {str(dtype)[:40]}")
-        if not (isinstance(shape, list) and len(shape) <= 32 and all(type(n) is int and n >= 0 for n in shape)):
+        sides = isinstance(shape, list) and all(type(n) is int and 0 <= n <= MAX_SIDE for n in shape)
+        if not sides or len(shape) > 32:
             raise WireError("an array with an impossible shape")
         if kind == "m":
             if not self.fds:
@@ -199,7 +230,8 @@ class _Reader:
                 os.close(fd)
         count = math.prod(shape)
         data = self.take(count * np.dtype(dtype).itemsize)
-        return np.frombuffer(data, dtype, count).reshape(shape)
+        array = np.frombuffer(data, dtype, count).reshape(shape)
+        return array if array.flags.aligned else array.copy()
 
     def take(self, size: int) -> memoryview:
         if size > len(self.view) - self.offset:

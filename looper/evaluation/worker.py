@@ -10,6 +10,7 @@ import importlib.util
 import os
 import socket
 import sys
+import threading
 import time
 import traceback
 from types import ModuleType
@@ -21,6 +22,7 @@ PROGRESS_EVERY_S = 0.1
 MAX_FRAME = 1 << 40  # the evaluator is trusted; its frames are as large as it likes
 
 _channel: socket.socket | None = None
+_sending = threading.Lock()  # a candidate may report its progress from a thread
 _last_progress = 0.0
 
 
@@ -39,6 +41,9 @@ def main(channel: int) -> None:
     # line by line, so that what was printed before a kill or a crash is in the record
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    if "numpy.random" in sys.modules:  # the generator of the process that this one was forked from
+        sys.modules["numpy.random"].seed()
+    os.set_inheritable(channel, False)
     _channel = socket.socket(fileno=channel)
     candidate: ModuleType | None = None
     callee: ModuleType | None = None
@@ -46,7 +51,8 @@ def main(channel: int) -> None:
         try:
             if "load" in message:
                 order = message["load"]
-                sys.path.insert(0, order["root"])
+                make_importable(order["root"])
+                sys.argv = [os.path.join(order["root"], order["candidate"])]
                 candidate = callee = _load(order["root"], order["candidate"])
                 if order["driver"]:
                     callee = _load(order["root"], order["driver"])
@@ -64,6 +70,12 @@ def main(channel: int) -> None:
             _send({"error": _describe(error, "value")})
 
 
+def make_importable(root: str) -> None:
+    """Find the target's modules before installed packages, and after the standard library's."""
+    installed = (i for i, place in enumerate(sys.path) if place.endswith(("site-packages", "dist-packages")))
+    sys.path.insert(next(installed, len(sys.path)), root)
+
+
 def _load(root: str, path: str) -> ModuleType:
     """Import a file under its stem as the name, so that modules beside it find it too."""
     name = os.path.splitext(os.path.basename(path))[0]
@@ -77,27 +89,39 @@ def _load(root: str, path: str) -> ModuleType:
 
 
 def _describe(error: BaseException, kind: str) -> dict[str, str]:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        kind = "oom"
     text = str(error)
     if kind == "crash":
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        kind = "oom" if is_out_of_memory(error) else kind
     trace = "".join(traceback.format_exception(error))
-    return {"text": text[:2000], "trace": trace[-20000:], "kind": kind}
+    return {"text": _sendable(text[:2000]), "trace": _sendable(trace[-20000:]), "kind": kind}
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Python's own error and numpy's, torch's on a GPU, and the words that torch and CUDA use elsewhere."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+
+
+def _sendable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def _send(value: Any) -> None:
     assert _channel is not None
-    head, parts, _ = wire.encode(value)
-    _channel.sendall(head)
-    for part in parts:
-        _channel.sendall(part)
+    frame = wire.encode(value)
+    with _sending:
+        _channel.sendall(frame.head)
+        for part in frame.parts:
+            _channel.sendall(part)
 
 
 def _receive() -> Any:
     """The next frame, or None when the evaluator closed the channel."""
     assert _channel is not None
-    first, fds, _, _ = socket.recv_fds(_channel, wire.PREFIX.size, 64)
+    first, fds, _, _ = socket.recv_fds(_channel, wire.PREFIX.size, wire.MAX_FDS)
     if not first:
         return None
     prefix = first + _read(wire.PREFIX.size - len(first))

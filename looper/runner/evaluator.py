@@ -1,82 +1,59 @@
-"""The evaluator process of one slot: started ahead of time, handed one job, listened to, ended."""
+"""The evaluator of one job: handed the job, listened to, ended."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import math
 import os
-import signal
-import subprocess
-import sys
+import select
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from looper.evaluation.logtext import Tail, one_line
+from looper.evaluation.failures import signal_name
+from looper.evaluation.logtext import Tail, last, one_line
 from looper.models import Measurement, Status
+from looper.runner.nursery import Nursery
 
 MAX_LINE = 1 << 20
+READ = 1 << 16
+READS = 16  # at one go, so that a flood on one descriptor does not keep looper from the others
+PATIENCE_S = 30.0  # for processes to end that were killed; a GPU can hold one for seconds
 STATUSES: dict[str, Status] = {
     "ok": "ok", "crash": "crash", "oom": "oom", "nan": "nan", "timeout": "timeout", "invalid": "invalid",
     "infra": "infra",
 }  # fmt: skip
-PASSED_ON = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LD_LIBRARY_PATH",
-    "XDG_CACHE_HOME",
-    "LOOPER_CACHE",
-    "TMPDIR",
-    "CUDA_HOME",
-)
-PR_SET_PDEATHSIG = 1
-
-_libc = ctypes.CDLL(None)
 
 
 class Evaluator:
-    """One ``python -I`` process. It takes exactly one job; its result comes on a pipe of its own.
+    """One evaluator process, its keeper and its workers. Its result comes on a pipe of its own.
 
     Attributes:
         phase, used_s, of_s, values: the latest it told of its progress.
         result: the parsed result, None until it came.
     """
 
-    def __init__(self, device_env: Mapping[str, str]) -> None:
-        read, write = os.pipe()
-        code = f"from looper.evaluation.main import main; main({write})"
-        env = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | dict(device_env)
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-B", "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=(write,),
-            env=env,
-            start_new_session=True,  # a Ctrl-C at the terminal is for looper alone
-            preexec_fn=_die_with_looper,
-        )
-        os.close(write)
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._stdin, self._stdout = self._process.stdin, self._process.stdout
-        self._events = os.fdopen(read, "rb", buffering=0)
-        os.set_blocking(self._stdout.fileno(), False)
-        os.set_blocking(self._events.fileno(), False)
-        self._open = {self._stdout.fileno(), self._events.fileno()}
+    def __init__(self, nursery: Nursery, device_env: Mapping[str, str], job: Mapping[str, Any]) -> None:
+        theirs, self._job = os.pipe()  # held open as long as the evaluator may run
+        self._output, output = os.pipe()
+        self._events, events = os.pipe()
+        for fd in (self._output, self._events):
+            os.set_blocking(fd, False)
+        self._open = {self._output, self._events}
         self._line = bytearray()
         self.output = Tail()
         self.phase, self.used_s, self.of_s, self.values = "setup", 0.0, 0.0, dict[str, float]()
         self.result: dict[str, Any] | None = None
-        self.fault = ""
-
-    def start(self, job: Mapping[str, Any]) -> None:
-        """Hand it its job; standard input stays open for as long as looper lives."""
-        with contextlib.suppress(BrokenPipeError):  # it is dead: its end is noticed as any other
-            self._stdin.write(json.dumps(job).encode() + b"\n")
-            self._stdin.flush()
+        self._fault = ""
+        self._code: int | None = None
+        try:
+            nursery.fork(device_env, [theirs, output, events])
+        finally:
+            for fd in (theirs, output, events):
+                os.close(fd)
+        with contextlib.suppress(BrokenPipeError), os.fdopen(os.dup(self._job), "wb") as line:
+            line.write(json.dumps(job).encode() + b"\n")
 
     def filenos(self) -> set[int]:
         """Descriptors to wait on."""
@@ -84,40 +61,89 @@ class Evaluator:
 
     def read(self, fd: int) -> None:
         """Take what came on ``fd``."""
-        while fd in self._open:
+        for _ in range(READS):
             try:
-                data = os.read(fd, 1 << 16)
+                data = os.read(fd, READ)
             except BlockingIOError:
                 return
             if not data:
                 self._open = self._open - {fd}
-            elif fd == self._stdout.fileno():
+                return
+            if fd == self._output:
                 self.output.add(data)
             else:
                 self._take(data)
 
     @property
     def ended(self) -> bool:
-        """Whether it closed both its streams, or gave its result."""
-        return not self._open or self.result is not None
+        """Whether it gave its result, broke the rules of the events, or is gone."""
+        return self._events not in self._open or self.result is not None or bool(self._fault)
+
+    @property
+    def starved(self) -> bool:
+        """Whether it says that the machine kept the candidate from running."""
+        return self.result is not None and bool(self.result["starved"])
+
+    def end(self) -> None:
+        """End it and every worker below it. Returns when nothing of it is left, or cannot be ended."""
+        os.close(self._job)  # the keeper sees it, and lets go of the events when all is over
+        deadline = time.monotonic() + PATIENCE_S
+        while self._events in self._open and (left := deadline - time.monotonic()) > 0:
+            poller = select.poll()
+            for fd in self._open:
+                poller.register(fd, select.POLLIN)
+            for fd, _ in poller.poll(left * 1000):
+                self.read(fd)
+        if self._events in self._open:
+            self._fault = f"left processes behind that did not end within {PATIENCE_S:.0f} s of being killed"
+        elif self._output in self._open:
+            self.read(self._output)
+        os.close(self._output)
+        os.close(self._events)
+
+    def measurement(self, seed: int, started: float, overdue: bool) -> Measurement:
+        """Once it ended: the result as a measurement; without one, why there is none."""
+        log = self.output.lines()
+        if self.result is None or self._fault:
+            status: Status = "infra"
+            if self._fault:
+                reason = f"the evaluator {self._fault}"
+            elif overdue:
+                status, reason = "timeout", "the evaluator outlived all its budgets and was ended"
+            else:
+                reason = f"the evaluator ended without a result{_how(self._code)}"
+            timings = {"total_s": time.monotonic() - started}
+            return Measurement(status, {}, reason, seed, timings, {}, log)
+        result = self.result
+        return Measurement(
+            status=STATUSES[result["status"]],
+            metrics=result["metrics"],
+            reason=one_line(result["reason"]),
+            seed=seed,
+            timings=result["timings"],
+            facts=result["facts"],
+            log=last((*log, *result["log"])),
+        )
 
     def _take(self, data: bytes) -> None:
         self._line += data
         *lines, rest = self._line.split(b"\n")
         self._line = bytearray(rest)
         if len(rest) > MAX_LINE:
-            self.fault = "sent a line without an end"
-            self._open = set()
+            self._fault = "sent a line without an end"
+            self._line.clear()
         for line in lines:
             try:
                 self._handle(json.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
-                self.fault = f"sent a line that is not valid ({error!r})"
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                self._fault = f"sent a line that is not valid ({error!r})"
 
     def _handle(self, event: dict[str, Any]) -> None:
-        if self.result is not None:
+        if event["event"] == "ended":
+            self._code = int(event["code"])
+        elif self.result is not None:
             raise ValueError("more after the result")
-        if event["event"] == "phase":
+        elif event["event"] == "phase":
             self.phase = str(event["phase"])
         elif event["event"] == "progress":
             self.used_s, self.of_s = float(event["used"]), float(event["of"])
@@ -127,41 +153,11 @@ class Evaluator:
         else:
             raise ValueError("an unknown event")
 
-    def kill(self) -> None:
-        """End it, and with it every worker below it."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        for stream in (self._stdin, self._stdout, self._events):
-            with contextlib.suppress(BrokenPipeError):
-                stream.close()
 
-    def measurement(self, seed: int, started: float, overdue: bool) -> Measurement:
-        """The result as a measurement; without one, why there is none."""
-        log = self.output.lines()
-        if self.result is None or self.fault:
-            if overdue:
-                reason = "the evaluator outlived all its budgets and was ended"
-            elif self.fault:
-                reason = f"the evaluator {self.fault}"
-            else:
-                reason = f"the evaluator ended without a result (status {self._process.poll()})"
-            timings = {"total_s": time.monotonic() - started}
-            return Measurement("timeout" if overdue else "infra", {}, reason, seed, timings, {}, log)
-        result = self.result
-        return Measurement(
-            status=STATUSES[result["status"]],
-            metrics=result["metrics"],
-            reason=one_line(result["reason"]),
-            seed=seed,
-            timings=result["timings"],
-            facts=result["facts"],
-            log=(*log, *result["log"])[-50:],
-        )
-
-
-def _die_with_looper() -> None:
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def _how(code: int | None) -> str:
+    if code is None:
+        return ""
+    return f" (it was ended by {signal_name(-code)})" if code < 0 else f" (it exited with status {code})"
 
 
 def _checked(event: dict[str, Any]) -> dict[str, Any]:
@@ -180,4 +176,6 @@ def _checked(event: dict[str, Any]) -> dict[str, Any]:
             raise ValueError("a metric that is not finite")
     if not (isinstance(event["facts"], dict) and all(isinstance(line, str) for line in event["log"])):
         raise ValueError("facts or log of a wrong type")
+    if type(event["reason"]) is not str or type(event["starved"]) is not bool:
+        raise ValueError("a reason of a wrong type")
     return event

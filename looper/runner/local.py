@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from looper.errors import LooperError
 from looper.models import Target
 from looper.runner.evaluator import Evaluator
-from looper.runner.slot import Done, Job, Progress, SlotFolder
+from looper.runner.nursery import Nursery
+from looper.runner.slot import Done, Job, Progress, SlotFolder, remove
 
 GRACE_S = 60.0  # beyond the sum of the budgets: the evaluator's own start, imports and bookkeeping
 RERUNS = 2  # how often a run that the machine starved is measured again
@@ -25,7 +26,6 @@ class _Slot:
     folder: SlotFolder
     cores: tuple[int, ...]
     env: dict[str, str]
-    standby: Evaluator | None = None
     evaluator: Evaluator | None = None
     job: Job | None = None
     started: float = 0.0
@@ -33,7 +33,7 @@ class _Slot:
 
 
 class LocalRunner:
-    """A slot is one core, or one GPU; each evaluator is started while its slot still waits for a job.
+    """A slot is one core, or one GPU; an experiment has the slot for itself.
 
     Args:
         target: whose evaluator runs.
@@ -42,6 +42,9 @@ class LocalRunner:
         facts: what the target's preparation returned, handed to the evaluator.
         devices: for each slot, the cores it may use and its environment; see :func:`slots_for`.
         sandbox: name of the isolation backend.
+
+    Raises:
+        LooperError: when a folder cannot be written or no process can be started; so do its methods.
     """
 
     def __init__(
@@ -53,8 +56,8 @@ class LocalRunner:
         devices: Sequence[tuple[tuple[int, ...], dict[str, str]]],
         sandbox: str,
     ) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
         self._folder = folder
+        self._remove_folder()
         self._slots = [
             _Slot(number, SlotFolder(folder / str(number), locked), cores, env)
             for number, (cores, env) in enumerate(devices)
@@ -67,10 +70,14 @@ class LocalRunner:
             "budget": asdict(budget) | {"run_wall_s": budget.run_wall_s},
             "device": target.device,
             "evaluator": target.evaluator,
+            "locked": list(locked),
+            "editable": list(target.editable),
             "metric": target.metric.name,
             "sandbox": sandbox,
         }
         self._finished: list[Done] = []
+        common = [set(env.items()) for _, env in devices]
+        self._nursery = Nursery(dict(set.intersection(*common)))
 
     @property
     def free(self) -> bool:
@@ -107,51 +114,60 @@ class LocalRunner:
     def close(self) -> None:
         """End everything that runs and remove the slots' folders."""
         for slot in self._slots:
-            for evaluator in (slot.evaluator, slot.standby):
-                if evaluator is not None:
-                    evaluator.kill()
-            slot.evaluator = slot.standby = slot.job = None
-        shutil.rmtree(self._folder, ignore_errors=True)
+            if slot.evaluator is not None:
+                slot.evaluator.end()
+            slot.evaluator = slot.job = None
+        self._nursery.close()
+        self._remove_folder()
 
     def _launch(self, slot: _Slot) -> None:
         assert slot.job is not None
-        slot.folder.lay(slot.job.files)
-        slot.evaluator = slot.standby or Evaluator(slot.env)
-        slot.standby = None
-        slot.started = time.monotonic()
         places = {"root": str(slot.folder.root), "scratch": str(slot.folder.scratch), "cores": slot.cores}
-        slot.evaluator.start({**self._order, **places, "seed": slot.job.seed})
-        # The next one imports what it needs while this one measures.
-        slot.standby = Evaluator(slot.env)
+        try:
+            slot.folder.lay(slot.job.files)
+            slot.started = time.monotonic()
+            slot.evaluator = Evaluator(self._nursery, slot.env, {**self._order, **places, "seed": slot.job.seed})
+        except OSError as error:
+            raise LooperError(
+                f"Experiment {slot.job.experiment.n} cannot be measured in {slot.folder.root.parent}: {error}. "
+                "Make room there (disk, memory, processes), then run the same command again."
+            ) from error
 
-    def _poll(self, timeout: float) -> None:
-        active = {slot.number: slot for slot in self._slots if slot.job is not None}
-        owners = {fd: slot.evaluator for slot in active.values() if slot.evaluator for fd in slot.evaluator.filenos()}
-        for fd in select.select(list(owners), [], [], timeout)[0]:
+    def _poll(self, timeout_s: float) -> None:
+        active = [(slot, slot.evaluator) for slot in self._slots if slot.evaluator is not None]
+        owners = {fd: evaluator for _, evaluator in active for fd in evaluator.filenos()}
+        poller = select.poll()
+        for fd in owners:
+            poller.register(fd, select.POLLIN)
+        for fd, _ in poller.poll(timeout_s * 1000):
             owners[fd].read(fd)
-        for slot in active.values():
-            assert slot.evaluator is not None
+        for slot, evaluator in active:
             overdue = time.monotonic() - slot.started > self._limit_s
-            if slot.evaluator.ended or overdue:
-                self._collect(slot, overdue)
+            if evaluator.ended or overdue:
+                self._collect(slot, evaluator, overdue)
 
-    def _collect(self, slot: _Slot, overdue: bool) -> None:
-        assert slot.evaluator is not None and slot.job is not None
-        evaluator, job = slot.evaluator, slot.job
-        evaluator.kill()
-        measurement = evaluator.measurement(job.seed, slot.started, overdue)
+    def _collect(self, slot: _Slot, evaluator: Evaluator, overdue: bool) -> None:
+        assert slot.job is not None
+        evaluator.end()
         slot.evaluator = None
+        measurement = evaluator.measurement(slot.job.seed, slot.started, overdue)
         tampered = slot.folder.tampered()
         if tampered:
-            reason = f"locked files were changed during the run: {', '.join(tampered)}"
+            reason = f"files of the target were changed during the run: {', '.join(tampered)[:200]}"
             measurement = replace(measurement, status="invalid", metrics={}, reason=reason)
-        if evaluator.result is not None and evaluator.result["starved"] and slot.reruns < RERUNS:
+        elif evaluator.starved and slot.reruns < RERUNS:
             slot.reruns += 1
             self._launch(slot)
             return
-        slot.job = None
         facts = {**measurement.facts, "slot": slot.number, "reruns": slot.reruns}
-        self._finished.append(Done(job, replace(measurement, facts=facts)))
+        self._finished.append(Done(slot.job, replace(measurement, facts=facts)))
+        slot.job = None
+
+    def _remove_folder(self) -> None:
+        try:
+            remove(self._folder)
+        except OSError as error:
+            raise LooperError(f"{self._folder} cannot be removed: {error}. Remove it by hand.") from error
 
 
 def slots_for(target: Target, wanted: int | None, gpus: Sequence[str]) -> list[tuple[tuple[int, ...], dict[str, str]]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -43,47 +43,81 @@ class Done:
 
 
 class SlotFolder:
-    """The target's files as one slot sees them: locked ones always restored, nothing else left over."""
+    """The target's files as one slot sees them: always restored, nothing else left over."""
 
     def __init__(self, folder: Path, locked: Mapping[str, bytes]) -> None:
         self.root = folder / "target"
         self.scratch = folder / "scratch"
         self._locked = locked
+        self._files: Mapping[str, bytes] = {}
 
     def lay(self, editable: Mapping[str, bytes]) -> None:
-        """Make the folder hold exactly the locked files and these editable ones, and empty the scratch."""
-        wanted = {**self._locked, **editable}
-        self._remove_strangers(wanted)
-        for name, data in wanted.items():
+        """Make the folder hold exactly the locked files and these editable ones, and empty the scratch.
+
+        Raises:
+            OSError: when it cannot be written.
+        """
+        self._files = {**self._locked, **editable}
+        self._remove_strangers()
+        for name, data in self._files.items():
             path = self.root / name
             if not _is_file_with(path, data):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 # a new file in place of the old: never written through a link that a candidate made
-                with contextlib.suppress(FileNotFoundError):
-                    path.unlink()
+                path.unlink(missing_ok=True)
                 with open(path, "xb") as f:
                     f.write(data)
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        remove(self.scratch)
         self.scratch.mkdir(parents=True)
 
     def tampered(self) -> list[str]:
-        """Locked files that are not what they were."""
-        return [name for name, data in self._locked.items() if not _is_file_with(self.root / name, data)]
+        """Files of the target that are not what was laid out."""
+        return [name for name, data in self._files.items() if not _is_file_with(self.root / name, data)]
 
-    def _remove_strangers(self, wanted: Mapping[str, bytes]) -> None:
-        folders = {str(parent) for name in wanted for parent in PurePosixPath(name).parents}
-        if self.root.is_symlink() or not self.root.is_dir():
-            _remove(self.root)
+    def _remove_strangers(self) -> None:
+        folders = {str(parent) for name in self._files for parent in PurePosixPath(name).parents}
+        if not _is_folder(self.root):
+            remove(self.root)
             self.root.mkdir(parents=True)
-        for place, inner, files in os.walk(self.root):
-            below = os.path.relpath(place, self.root)
-            for name in (*inner, *files):
-                path = os.path.normpath(os.path.join(below, name))
-                full = Path(place, name)
-                is_folder = full.is_dir() and not full.is_symlink()
-                if path not in (folders if is_folder else wanted):
-                    _remove(full)
-            inner[:] = [name for name in inner if Path(place, name).is_dir()]
+        queue = [PurePosixPath()]
+        while queue:
+            below = queue.pop()
+            os.chmod(self.root / below, 0o755)  # whatever a candidate made of it
+            for entry in os.scandir(self.root / below):
+                path = below / entry.name
+                if entry.is_dir(follow_symlinks=False) and str(path) in folders:
+                    queue.append(path)
+                elif entry.is_dir(follow_symlinks=False) or str(path) not in self._files:
+                    remove(Path(entry))
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a whole folder, also one whose permissions forbid it to its owner.
+
+    Raises:
+        OSError: when something of it is left.
+    """
+    if not _is_folder(path):
+        path.unlink(missing_ok=True)
+        return
+    try:
+        shutil.rmtree(path)
+    except OSError:
+        path.chmod(0o700)
+        for place, inner, _ in os.walk(path):
+            for name in inner:
+                folder = Path(place, name)
+                if _is_folder(folder):
+                    folder.chmod(0o700)
+        shutil.rmtree(path)
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether ``path`` is a folder and no link to one."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _is_file_with(path: Path, data: bytes) -> bool:
@@ -94,12 +128,5 @@ def _is_file_with(path: Path, data: bytes) -> bool:
         return False
     with open(fd, "rb") as f:
         status = os.fstat(fd)
-        plain = (status.st_mode & 0o170000) == 0o100000 and status.st_nlink == 1
+        plain = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
         return plain and status.st_size == len(data) and f.read(len(data) + 1) == data
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
+from looper.sandbox.proctree import Usage
+
 
 class Level(IntEnum):
     """How much a backend holds back. Written to every measurement; never compared across levels."""
@@ -27,9 +29,8 @@ class Layer(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What one worker may use, beyond time. ``memory_mb`` counts the whole process tree, in MiB."""
+    """What one worker may use of what the kernel limits by itself; time and memory are watched from outside."""
 
-    memory_mb: int | None = None
     file_mb: int = 4096
     open_files: int = 1024
 
@@ -57,28 +58,23 @@ class Confined(Protocol):
 
     Attributes:
         channel: this end of the socket the worker talks on.
-        log_fd: read end of the pipe that carries the worker's stdout and stderr.
+        log_fd: read end of the pipe that carries the worker's stdout and stderr; whoever started it closes it.
         layers: names of the layers that are really on.
-        ending: how the worker ended, in words, and None while it is not known; set by :meth:`reap`.
-        killed_by: the signal that ended the worker, None when it exited by itself.
+        exit_code: how the worker ended by itself, negative for a signal; None while it is not known, and
+            when it was ended from outside. Set by :meth:`kill` and :meth:`reap`.
     """
 
     channel: socket.socket
     log_fd: int
     layers: tuple[str, ...]
-    ending: str | None
-    killed_by: int | None
+    exit_code: int | None
 
-    def cpu_s(self) -> float:
-        """CPU seconds that the worker's whole process tree has used so far, dead children included."""
+    def usage(self) -> Usage:
+        """What the worker's whole process tree uses, dead children's CPU time included."""
         ...
 
     def waited_s(self) -> float:
         """Seconds that the most delayed process of the tree was ready to run and had no core."""
-        ...
-
-    def memory_mb(self) -> float:
-        """Resident memory of the worker's whole process tree now, in MiB."""
         ...
 
     def kill(self) -> None:
@@ -86,7 +82,7 @@ class Confined(Protocol):
         ...
 
     def reap(self) -> None:
-        """Wait for a worker that closed its channel, and learn how it ended."""
+        """For a worker that closed its channel: wait a moment for it to end, then end what is left."""
         ...
 
 

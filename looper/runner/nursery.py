@@ -1,0 +1,57 @@
+"""looper's handle on the process that evaluators are forked from."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Mapping
+
+from looper.sandbox import python_code
+
+#: What of looper's environment an evaluator gets. Nothing here is secret.
+PASSED_ON = ("PATH", "HOME", "LANG", "XDG_CACHE_HOME", "LOOPER_CACHE", "TMPDIR", "CUDA_HOME", "LD_LIBRARY_PATH")
+
+
+class Nursery:
+    """Started at once, so that it is ready when the first job comes, and again when it was lost.
+
+    Args:
+        env: environment of every slot's device; the nursery itself gets what they have in common.
+    """
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ} | dict(env)
+        self._start()
+
+    def fork(self, device_env: Mapping[str, str], fds: list[int]) -> None:
+        """Have an evaluator forked, with the three descriptors that ``looper.evaluation.nursery`` names."""
+        env = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | dict(device_env)
+        request = [json.dumps(env).encode()]
+        try:
+            socket.send_fds(self._requests, request, fds)
+        except OSError:  # it was killed, or the machine ran out of memory: nothing was lost with it
+            self.close()
+            self._start()
+            socket.send_fds(self._requests, request, fds)
+
+    def close(self) -> None:
+        """End it. Evaluators that run are not touched."""
+        self._requests.close()
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        self._process.wait()
+
+    def _start(self) -> None:
+        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                python_code(f"from looper.evaluation.nursery import main; main({theirs.fileno()})"),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env=self._env,
+                start_new_session=True,
+            )
