@@ -34,6 +34,7 @@ class Clock:
         self.budget_s, self.fixed_steps = budget_s, fixed_steps
         self._now = cpu_seconds if clock == "cpu" else time.monotonic
         self._start = self._now()
+        self._reported = self._last_step = 0.0
         self.step = 0
         self.tokens = 0
 
@@ -51,12 +52,16 @@ class Clock:
         return min(1.0, used)
 
     def done(self) -> bool:
-        """Whether training has to end now."""
-        return self.fraction() >= 1.0
+        """Whether training has to end now: another step as long as the last would not fit."""
+        if self.fixed_steps:
+            return self.step >= self.fixed_steps
+        return self.elapsed() + self._last_step > self.budget_s
 
     def report(self, step: int, tokens: int, loss: float | None = None) -> None:
         """Steps and training tokens so far, after every step; ``loss`` is shown while the run goes on."""
         self.step, self.tokens = step, tokens
+        now = self.elapsed()
+        self._last_step, self._reported = now - self._reported, now
         if loss is not None:
             progress(step=step, loss=loss)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -65,14 +66,14 @@ SIZES = np.array([0] + [2] * (VOCAB - 1), np.int32)
 ROWS = scoring.cut_rows(text(CONTEXT * 400, 1), SIZES, BOS, CONTEXT, 160, BATCH)
 
 
-def val_bpb_after_audits(candidate: Path, allowed: audits.Tolerance = EXACT) -> float:
+def val_bpb_after_audits(candidate: Path, allowed: audits.Tolerance = EXACT, logits: str = "float32") -> float:
     """Train, score and audit as evaluate.py does."""
     trainer = InProcess(candidate)
     trainer.call("setup", {**INFO, "purpose": "train"})
     weights = trainer.call("train", text(CONTEXT * 2000, 2), BUDGET)["weights"]
 
     def ready() -> scoring.Scorer:
-        worker, buffer = InProcess(candidate), np.zeros((BATCH, CONTEXT, VOCAB), np.float32)
+        worker, buffer = InProcess(candidate), np.zeros((BATCH, CONTEXT, VOCAB), logits)
         worker.call("setup", {**INFO, "purpose": "score"})
         worker.call("load", weights, buffer)
         return scoring.Scorer(worker, buffer, "cpu")
@@ -88,8 +89,10 @@ def val_bpb_after_audits(candidate: Path, allowed: audits.Tolerance = EXACT) -> 
     return scoring.bits_per_byte(losses, ROWS)
 
 
-def test_the_real_model_passes() -> None:
-    assert 0 < val_bpb_after_audits(NANOGPT / "train.py") < 6 / 2
+def test_the_real_model_passes_and_scores_the_same_through_float16() -> None:
+    scores = [val_bpb_after_audits(NANOGPT / "train.py", logits=dtype) for dtype in ("float32", "float16")]
+    assert 0 < scores[0] < 6 / 2
+    assert scores[0] == pytest.approx(scores[1], rel=2e-4)
 
 
 def test_the_table_that_the_cheats_start_from_passes_without_them_and_has_learnt(tmp_path: Path) -> None:
@@ -153,3 +156,18 @@ def test_a_wrong_candidate_says_what_is_expected_of_it(path: Path) -> None:
     first = path.read_text().splitlines()[0]
     assert first in ("# expect: refused", "# expect: no gain")
     assert load(path).__doc__
+
+
+def test_the_clock_ends_before_a_step_that_would_not_fit() -> None:
+    clock = load(NANOGPT / "driver.py").Clock(budget_s=1.0, clock="wall", fixed_steps=0)
+    time.sleep(0.6)  # the one step so far, of a budget that has no room for two
+    clock.report(step=1, tokens=10)
+    assert clock.done()
+
+
+def test_with_fixed_steps_the_clock_counts_steps_alone() -> None:
+    clock = load(NANOGPT / "driver.py").Clock(budget_s=0.0, clock="wall", fixed_steps=2)
+    clock.report(step=1, tokens=10)
+    assert (clock.fraction(), clock.done()) == (0.5, False)
+    clock.report(step=2, tokens=20)
+    assert (clock.fraction(), clock.done()) == (1.0, True)
