@@ -89,7 +89,7 @@ def test_every_marked_constant_of_a_preset_can_be_read_by_search_and_starts_in_i
 
 def test_the_presets_name_the_same_constants() -> None:
     names = [
-        [line.split(" = ")[0] for line in (NANOGPT / f"preset_{preset}.py").read_text().splitlines() if " = " in line]
+        {line.split(" = ")[0] for line in (NANOGPT / f"preset_{preset}.py").read_text().splitlines() if " = " in line}
         for preset in ("cpu", "cuda")
     ]
     assert names[0] == names[1]
