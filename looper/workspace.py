@@ -119,7 +119,7 @@ class Workspace:
         else:
             listing = self.git(
                 "-c", f"core.excludesFile={user_excludes()}", f"--work-tree={self.home}", "ls-files", "-z", "--cached",
-                "--others", "--exclude-standard", "--full-name", "--", self._prefix or ".",
+                "--others", "--exclude-standard", "--full-name", "--", f":(literal){self._prefix}",
             )  # fmt: skip
             names = {os.fsdecode(name).removeprefix(self._prefix) for name in listing.split(b"\0")[:-1]}
             found = [name for name in names if not SKIPPED & set(PurePosixPath(name).parts)]
