@@ -6,7 +6,7 @@ slope left in it: the bigram table, the batch, the depth, the betas and bfloat16
 
 # Where the largest gains are known to be: a search goes down the file
 BIGRAM_ROWS = 0  # rows of the hashed bigram table, 0 for none; search: {0, 4096, 8192, 16384, 32768, 65536}
-DEPTH = 2  # layers; search: 1..4
+DEPTH = 2  # layers; search: 1..3
 BATCH_TOKENS = 1024  # tokens an optimiser step; search: {512, 1024, 2048, 4096, 8192}
 BF16 = False  # matrix products in bfloat16; search: {False, True}
 UNEMBED_LR = 0.004  # AdamW's rate for the output matrix; search: 0.001..0.03 log

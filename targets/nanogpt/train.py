@@ -139,7 +139,7 @@ def measure(attend, window, shape):
     few = [x[:1].detach().requires_grad_() for x in inputs]
     for got, want in zip(both(attend, inputs), both(reference(window, shape[1], "cuda"), few), strict=True):
         gap = (got[:1].float() - want.float()).norm() / want.float().norm()
-        if not gap < 0.02:  # bfloat16 itself gives about 0.004
+        if not gap < 0.03:  # bfloat16 gives some thousandths, a window of 256 that is one token off 0.06
             raise ArithmeticError(f"it differs from the plain formula by {gap:.3f}")
     best = math.inf
     for _ in range(5):
@@ -511,6 +511,7 @@ def train(model, data, clock):
         step += 1
         tokens = step * model.accumulate * model.rows * info["context"]
         clock.report(step=step, tokens=tokens, loss=loss.item() if step % 10 == 1 else None)
+    gc.enable()
 
 
 def logits(model, tokens):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from looper.proposers import constants
 
@@ -193,6 +194,17 @@ def test_muons_update_has_singular_values_near_one(shape: tuple[int, int, int]) 
     values = torch.linalg.svdvals(train.orthogonal(x))
     assert values.median() == pytest.approx(1.0, abs=0.1)
     assert values.max() < 1.3
+
+
+def test_flops_per_token_are_what_torch_counts(tmp_path: Path) -> None:
+    edited(tmp_path, "cpu", DEPTH=3)
+    model = train.build({**INFO, "preset": "cpu"})
+    tokens = torch.zeros(2, 32, dtype=torch.int64)
+    with FlopCounterMode(display=False) as counter:
+        train.loss_of(model, tokens, tokens).backward()
+    products = counter.get_flop_counts()["Global"][torch.ops.aten.mm]
+    attention = 3 * 12 * 16 * 64  # layers, flops a pair and channel, tokens seen on average, channels
+    assert train.flops_per_token(model) == products / tokens.numel() + attention
 
 
 def test_batches_go_through_the_whole_text_once_an_epoch() -> None:
