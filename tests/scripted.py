@@ -85,10 +85,10 @@ def evaluate(run):
 #: an evaluation waits for.
 POINT = "a=10\n.\n.\n.\nafter=\n.\n.\n.\nb=10\n"
 
-REAPPLY = '''
+REAPPLY = """
     def reapply(self, proposal, files):
         return {"point.txt": moved(proposal.meta["move"], files["point.txt"])}
-'''
+"""
 
 
 class Scripted(Project):

@@ -99,7 +99,9 @@ def test_killed_again_and_again(tmp_path: Path, machine: bool) -> None:
         opened = lives(project)
         process = project.start_run("--slots", "2", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         if number % 3:  # two of three while the loop runs, one while it starts
-            wait_until(lambda opened=opened, process=process: lives(project) > opened or process.poll(), "the open session")
+            wait_until(
+                lambda opened=opened, process=process: lives(project) > opened or process.poll(), "the open session"
+            )
         try:
             process.wait(instants.uniform(0, LIFE_S if number % 3 else START_S))
         except subprocess.TimeoutExpired:

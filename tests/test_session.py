@@ -270,7 +270,9 @@ def in_namespace(project: Scripted, mount: str) -> subprocess.CompletedProcess[s
     if subprocess.run(["unshare", "-rm", "sh", "-c", f"mount -t tmpfs none {looper}"], capture_output=True).returncode:
         pytest.skip("this system lets nobody mount in a namespace of their own")
     asked = ("--proposer", "steps", "--slots", "1")
-    return subprocess.run([*command, *asked], cwd=project.top, env=project.environment(), capture_output=True, text=True)
+    return subprocess.run(
+        [*command, *asked], cwd=project.top, env=project.environment(), capture_output=True, text=True
+    )
 
 
 def test_a_full_disk(tmp_path: Path) -> None:

@@ -219,7 +219,9 @@ def test_nothing_that_the_user_configured_takes_part(tmp_path: Path) -> None:
     for name in HOOKS:
         (hooks / name).unlink()
     (project.top / ".git" / "config").write_text("[core]\n\trepositoryformatversion = 0\n")
-    blob = subprocess.run(["git", "cat-file", "blob", "looper/bowl:bowl/point.txt"], cwd=project.top, capture_output=True)
+    blob = subprocess.run(
+        ["git", "cat-file", "blob", "looper/bowl:bowl/point.txt"], cwd=project.top, capture_output=True
+    )
     assert blob.stdout == text.replace("a=10\r\n", "a=8\n").encode()
 
 
