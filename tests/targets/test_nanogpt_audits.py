@@ -66,8 +66,10 @@ SIZES = np.array([0] + [2] * (VOCAB - 1), np.int32)
 ROWS = scoring.cut_rows(text(CONTEXT * 400, 1), SIZES, BOS, CONTEXT, 160, BATCH)
 
 
-def val_bpb_after_audits(candidate: Path, allowed: audits.Tolerance = EXACT, logits: str = "float32") -> float:
-    """Train, score and audit as evaluate.py does."""
+def val_bpb_after_audits(
+    candidate: Path, allowed: audits.Tolerance = EXACT, logits: str = "float32", one_worker: bool = False
+) -> float:
+    """Train, score and audit as evaluate.py does; or, less well, with one worker for scoring and audits."""
     trainer = InProcess(candidate)
     trainer.call("setup", {**INFO, "purpose": "train"})
     weights = trainer.call("train", text(CONTEXT * 2000, 2), BUDGET)["weights"]
@@ -78,7 +80,8 @@ def val_bpb_after_audits(candidate: Path, allowed: audits.Tolerance = EXACT, log
         worker.call("load", weights, buffer)
         return scoring.Scorer(worker, buffer, "cpu")
 
-    first, second = ready(), ready()
+    first = ready()
+    second = first if one_worker else ready()
     before = first.worker.call("fingerprint")
     losses = first.losses(ROWS.inputs, ROWS.targets)
     audits.check_repeat(losses[:BATCH], first.losses(ROWS.inputs[:BATCH], ROWS.targets[:BATCH]), allowed)
@@ -127,6 +130,10 @@ def test_a_cheat_in_the_logits_is_refused_for_its_reason(name: str) -> None:
 def test_looking_ahead_would_have_paid_and_is_caught_with_the_tolerance_for_bfloat16(name: str) -> None:
     with pytest.raises(Invalid, match="tokens after its target"):
         val_bpb_after_audits(NANOGPT / "wrong" / f"{name}.py", audits.Tolerance(0.25, 2e-3))
+
+
+def test_one_worker_for_scoring_and_audits_would_be_fooled_by_a_memory() -> None:
+    assert val_bpb_after_audits(NANOGPT / "wrong" / "peek_and_remember.py", one_worker=True) < 0.4  # honestly above 0.5
 
 
 def test_a_small_leak_everywhere_is_caught_by_the_mean() -> None:
