@@ -50,6 +50,10 @@ def lives(project: Project) -> int:
     return ledger.read_bytes().count(b'{"event": "opened"') if ledger.exists() else 0
 
 
+def wait_until_open(project: Project, process: subprocess.Popen[bytes], before: int) -> None:
+    wait_until(lambda: lives(project) > before or process.poll() is not None, "the session to open")
+
+
 def leave_as_found(project: Project) -> tuple[str, bytes, str]:
     return (
         project.git("status", "--porcelain"),
@@ -99,9 +103,7 @@ def test_killed_again_and_again(tmp_path: Path, machine: bool) -> None:
         opened = lives(project)
         process = project.start_run("--slots", "2", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         if number % 3:  # two of three while the loop runs, one while it starts
-            wait_until(
-                lambda opened=opened, process=process: lives(project) > opened or process.poll(), "the open session"
-            )
+            wait_until_open(project, process, opened)
         try:
             process.wait(instants.uniform(0, LIFE_S if number % 3 else START_S))
         except subprocess.TimeoutExpired:

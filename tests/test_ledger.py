@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from looper.errors import LedgerError
@@ -59,6 +59,7 @@ def test_what_json_does_not_know_is_not_written(tmp_path: Path) -> None:
     assert reasons(path) == [*WORDS, "after"]
 
 
+@settings(max_examples=40)  # each of them waits for the disk several times
 @given(texts=st.lists(st.text(max_size=30), min_size=1, max_size=4), data=st.data())
 def test_a_last_line_cut_anywhere_is_set_aside(texts: list[str], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -79,6 +80,7 @@ def test_a_last_line_cut_anywhere_is_set_aside(texts: list[str], data: st.DataOb
         assert reasons(path) == [*texts[:-1], "after"]
 
 
+@settings(max_examples=40)
 @given(number=st.integers(0, 3), data=st.data())
 def test_a_line_that_was_changed_is_named(number: int, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:

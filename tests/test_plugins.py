@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from looper.cli import cli
+from looper.errors import LooperError
 from tests.projects import COMMAND, ROOT
 from tests.scripted import Scripted
 
@@ -66,9 +68,10 @@ def test_what_is_wrong_with_a_target_is_said_before_anything_is_made(
 ) -> None:
     project = Scripted(tmp_path)
     project.edit("target.py", old, new)
-    text = run(project, status=2)
+    with pytest.raises(LooperError) as refused:
+        cli(["run", str(project.target), "--proposer", "steps"], standalone_mode=False)
     for words in said:
-        assert words in text
+        assert words in str(refused.value)
     assert not list(project.home.glob(".looper/*/ledger.jsonl"))
 
 
@@ -129,38 +132,33 @@ def test_a_notification_that_fails_is_mentioned_and_no_more(tmp_path: Path) -> N
 # -- the baseline ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
+def test_a_baseline_without_a_score_is_explained_and_can_be_mended(tmp_path: Path) -> None:
+    project = Scripted(tmp_path, BETTER)
+    evaluate = (project.target / "evaluate.py").read_text()
+    faults = [
         ("def evaluate", "def evalute", ["no attribute 'evaluate'"]),
         ("run.report(loss=", 'print("what went before")\n    run.report(los=', ["'loss'", "los", "what went before"]),
         ("    run.report(", "    return\n    run.report(", ["run.report()"]),
         ("    run.report(", "    raise ValueError('no scale')\n    run.report(", ["ValueError: no scale", "line "]),
         ("import time\n", "import tiem\n", ["No module named 'tiem'"]),
         ("run.report(loss=", "run.report(loss=1e999 + ", ["inf"]),
-    ],
-)
-def test_a_baseline_without_a_score_is_explained_and_can_be_mended(
-    tmp_path: Path, old: str, new: str, said: list[str]
-) -> None:
-    project = Scripted(tmp_path, BETTER)
-    evaluate = (project.target / "evaluate.py").read_text()
-    project.edit("evaluate.py", old, new)
-    command = [*COMMAND, "run", str(project.target), "--proposer", "steps", "--slots", "1"]
-    done = subprocess.run(command, cwd=project.top, env=project.environment(), capture_output=True, text=True)
-    assert done.returncode == 2
-    text = done.stderr  # the evaluator's own traceback is in it, and none of looper's
-    assert "looper/cli" not in text
-    for words in ("The baseline of bowl", "Mend evaluate.py", *said):
-        assert words in text
-    assert project.record().closed.startswith("failed: The baseline of bowl")
-    project.write("evaluate.py", evaluate)
+    ]
+    for old, new, said in faults:
+        project.edit("evaluate.py", old, new)
+        command = [*COMMAND, "run", str(project.target), "--proposer", "steps", "--slots", "1"]
+        done = subprocess.run(command, cwd=project.top, env=project.environment(), capture_output=True, text=True)
+        assert done.returncode == 2
+        assert "looper/cli" not in done.stderr  # the evaluator's own traceback is in it, and none of looper's
+        for words in ("The baseline of bowl", "Mend evaluate.py", *said):
+            assert words in done.stderr
+        assert project.record().closed.startswith("failed: The baseline of bowl")
+        project.write("evaluate.py", evaluate)
     run(project)
     history = project.record().history
     assert [(each.n, each.attempt, each.verdict) for each in history] == [
-        (0, 1, "crash"), (0, 2, "keep"), (1, 1, "keep"), (2, 1, "keep"),
+        *((0, attempt, "crash") for attempt in range(1, 7)), (0, 7, "keep"), (1, 1, "keep"), (2, 1, "keep"),
     ]  # fmt: skip
-    assert project.git("rev-parse", "refs/looper/bowl/tried/0").strip() == history[1].commit
+    assert project.git("rev-parse", "refs/looper/bowl/tried/0").strip() == history[6].commit
     assert project.git("rev-parse", "looper/bowl").strip() == history[-1].head
 
 
@@ -219,7 +217,7 @@ def test_an_extension_is_always_on(tmp_path: Path) -> None:
         ("import nowhere\n", "The plugin extra (extra) failed: ModuleNotFoundError"),
         ("import looper\n@looper.hookimpl\ndef looper_verdict():\n    pass\n", "In the plugin extra:"),
         (
-            "import looper\n@looper.hookimpl\ndef looper_options():\n    return [looper.Option('tag', '', 'x')]\n",
+            "import looper\n@looper.hookimpl\ndef looper_options():\n    return [looper.Option('tag', '', '')]\n",
             "--tag",
         ),
     ],

@@ -97,26 +97,23 @@ def test_two_at_once_on_one_tag(tmp_path: Path) -> None:
     first.wait()
 
 
-@pytest.mark.parametrize(
-    ("path", "old", "new", "named"),
-    [
+def test_what_cannot_be_compared_is_not_resumed(tmp_path: Path) -> None:
+    project = Scripted(tmp_path, BETTER)
+    run(project, "--experiments", "1")
+    before = project.ledger().read_bytes()
+    for path, old, new, named in (
         ("evaluate.py", "report(loss=", "report(loss=1 + ", "the locked file evaluate.py was changed"),
         ("target.py", "run_s=20", "run_s=21", "budget: run_s: it was 20, now it is 21"),
         ("target.py", '"ended": str(ENDED)', '"ended": str(ENDED), "level": 3', "settings: level"),
         ("target.py", "min_delta=0.5", "min_delta=0.4", "metric: min_delta: it was 0.5, now it is 0.4"),
-    ],
-)
-def test_what_cannot_be_compared_is_not_resumed(tmp_path: Path, path: str, old: str, new: str, named: str) -> None:
-    project = Scripted(tmp_path, BETTER)
-    run(project, "--experiments", "1")
-    text = (project.target / path).read_text()
-    project.edit(path, old, new)
-    before = project.ledger().read_bytes()
-    said = run(project, "--experiments", "1", status=2)
-    assert named in said
-    assert "--fresh" in said
-    assert project.ledger().read_bytes() == before
-    project.write(path, text)
+    ):
+        text = (project.target / path).read_text()
+        project.edit(path, old, new)
+        said = run(project, "--experiments", "1", status=2)
+        assert named in said
+        assert "--fresh" in said
+        assert project.ledger().read_bytes() == before
+        project.write(path, text)
     run(project, "--experiments", "1")
     assert project.record().next_n == 3
 
@@ -260,6 +257,7 @@ def test_folders_that_vanish_are_made_again(tmp_path: Path) -> None:
     (tmp_path / "ended" / "now").touch()
     assert process.wait() == 0
     assert [verdict for _, _, verdict in project.verdicts()][1:] == ["keep", "keep"]
+    assert project.verdicts()[0][2] is not None
     assert not slots.exists()
 
 
@@ -270,9 +268,8 @@ def in_namespace(project: Scripted, mount: str) -> subprocess.CompletedProcess[s
     if subprocess.run(["unshare", "-rm", "sh", "-c", f"mount -t tmpfs none {looper}"], capture_output=True).returncode:
         pytest.skip("this system lets nobody mount in a namespace of their own")
     asked = ("--proposer", "steps", "--slots", "1")
-    return subprocess.run(
-        [*command, *asked], cwd=project.top, env=project.environment(), capture_output=True, text=True
-    )
+    env = project.environment()
+    return subprocess.run([*command, *asked], cwd=project.top, env=env, capture_output=True, text=True)
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
