@@ -116,10 +116,11 @@ def open_session(plugins: pluggy.PluginManager, target: Target, request: Request
                 options=dict(request.options),
             )
         )  # fmt: skip
+        opened.push(_closing(ledger))
         if not resumed:  # on record first: a name without a ledger would be a stranger's
             workspace.refs.set(workspace.refs.tried(0), base)
             workspace.refs.follow(base, base, record.heads())
-        files = workspace.files_at(record.champion.head if record.champion else base)
+        files = _unmoved(target, workspace.files_at(record.champion.head if record.champion else base))
         lab = Lab(
             target=target,
             proposer=proposer,
@@ -185,6 +186,30 @@ def _checked(target: Target, files: dict[str, bytes]) -> dict[str, bytes]:
         except UnicodeDecodeError:
             raise TargetError(f"The editable file {name} of the target {target.name} is not UTF-8 text.") from None
     return files
+
+
+def _unmoved(target: Target, files: dict[str, bytes]) -> dict[str, bytes]:
+    """The champion's files, if it has them where the target's folder is now.
+
+    Raises:
+        SessionError: when the folder was moved since.
+    """
+    if not files.keys() >= set(target.editable):
+        raise SessionError(
+            f"The session's champion has no target in {target.root}: the folder was moved or renamed since it began. "
+            "Move it back, or start a new session with --fresh."
+        )
+    return files
+
+
+def _closing(ledger: Ledger) -> Callable[[object, BaseException | None, object], None]:
+    """What to do when opening fails although the ledger says that the session is open."""
+
+    def close(_kind: object, error: BaseException | None, _trace: object) -> None:
+        with contextlib.suppress(LooperError):
+            ledger.append("closed", reason=f"failed: {error}" if str(error) else "interrupted at once")
+
+    return close
 
 
 def _told_of(ledger: Ledger) -> list[str]:

@@ -138,6 +138,19 @@ def test_files_beside_the_locked_ones_may_change(tmp_path: Path) -> None:
     assert project.point() == POINT.replace("a=10", "a=8")
 
 
+def test_a_target_that_was_moved_within_its_repository(tmp_path: Path) -> None:
+    project = Scripted(tmp_path, BETTER)
+    run(project, "--experiments", "1")
+    project.git("mv", "bowl", "moved")
+    asked = ("--proposer", "steps", "--slots", "1", "--experiments", "1")
+    done = project.looper("run", "moved", *asked, status=2)
+    assert "the folder was moved or renamed" in done.stderr
+    assert project.record().closed.startswith("failed: The session's champion")
+    project.git("mv", "moved", "bowl")
+    run(project, "--experiments", "1")
+    assert project.record().next_n == 3
+
+
 # -- the branch -----------------------------------------------------------------------------------------------
 
 
