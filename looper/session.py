@@ -6,13 +6,11 @@ import contextlib
 import fcntl
 import math
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import IO, get_args
 
 import pluggy
@@ -22,6 +20,7 @@ from looper import plugins as plugin
 from looper.errors import LooperError, SessionError, TargetError
 from looper.gitrepo import Git
 from looper.identity import Identity, locked_files
+from looper.interrupt import interruptible
 from looper.lab import Lab, View
 from looper.ledger import Ledger
 from looper.models import Decision, Experiment, Measurement, Target, Verdict
@@ -59,7 +58,7 @@ class Session:
             LooperError: when it cannot go on; the session can be resumed once that is mended.
         """
         reason = "interrupted at once"
-        with _interruptible(self), _disk_errors_told():
+        with interruptible(self._finish), _disk_errors_told():
             try:
                 reason = loop.run(self.lab, self.stop)
             except Exception as error:
@@ -68,6 +67,10 @@ class Session:
             finally:
                 self._close(reason)
         return reason
+
+    def _finish(self) -> None:
+        self.stop.interrupted = True
+        self.lab.view.interrupted()
 
     def _close(self, reason: str) -> None:
         self.lab.runner.close()
@@ -273,27 +276,3 @@ def _disk_errors_told() -> Iterator[None]:
             f"{error.filename or 'A file'}: {error.strerror}. What is on record is safe; mend that and run the same "
             "command again."
         ) from error
-
-
-@contextmanager
-def _interruptible(session: Session) -> Iterator[None]:
-    """Ctrl-C once: finish what runs. Twice, or SIGTERM or SIGHUP: end it now. What nohup ignores stays ignored."""
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGINT and not session.stop.interrupted:
-            session.stop.interrupted = True
-            session.lab.view.interrupted()
-            return
-        for handled in before:
-            signal.signal(handled, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in signals if signal.getsignal(number) != signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, on_signal)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
