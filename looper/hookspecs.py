@@ -33,7 +33,8 @@ def looper_prepare(target: Target) -> Mapping[str, str] | None:
     """Make what the evaluator needs (data, profiles). Idempotent, may take long, shows its progress.
 
     Returns facts that identify the inputs, such as a corpus hash: they are written to the ledger, and
-    measurements with different facts are never compared.
+    measurements with different facts are never compared. A fact whose name ends in ``_path`` says where
+    something is, not what: the evaluator gets it, the ledger does not.
     """
 
 

@@ -14,6 +14,7 @@ from looper.errors import SessionError, TargetError
 from looper.models import Target
 
 PACKAGES = ("torch", "triton", "numpy", "numba", "tokenizers")  # whose versions move figures
+WHERE = "_path"  # ends the name of a fact that says where something is, not what it is
 COMPARED_MACHINE = ("cpu", "gpu")  # a new kernel or more memory does not end a session
 
 
@@ -48,7 +49,8 @@ class Identity:
             "device": target.device,
             "settings": settings,
         }
-        return cls(described, dict(facts), hardware.fingerprint(), _versions(), isolation, locked)
+        identifying = {name: value for name, value in facts.items() if not name.endswith(WHERE)}
+        return cls(described, identifying, hardware.fingerprint(), _versions(), isolation, locked)
 
     @property
     def environment(self) -> str:

@@ -24,7 +24,7 @@ def evaluate(run: Run) -> None:
     if run.device == "cpu":
         torch.set_num_threads(1)
     settings = run.settings
-    corpus = open_corpus(run.facts["folder"])
+    corpus = open_corpus(run.facts["corpus_path"])
     rows = scoring.cut_rows(
         corpus.val,
         corpus.token_bytes,

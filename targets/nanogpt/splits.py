@@ -18,6 +18,9 @@ SHARE = 0.08  # of the text for val, and as much for holdout
 DROPPED, TRAIN, VAL, HOLDOUT = range(4)
 CODES = dict(zip(SPLITS, (TRAIN, VAL, HOLDOUT), strict=True))
 MIN_BYTES = 500_000
+# Of a split, that one group may be: a split that is mostly one file says how hard that file is. The first of these
+# that fills the splits is taken, so that a corpus of few documents can be used too.
+LARGEST_PART = (1 / 10, 1 / 4, 1 / 2)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def plan(source: Source, limit: int | None, advance: Callable[[int], None]) -> P
 
     A group of documents goes by its hash: in the order of the hashes val is filled to SHARE of the
     text (at most ``source.scored_bytes``), then holdout, and the rest is for training. A group too big
-    for a split (more than half of it) is for training, so that no split is a single package.
+    for a split (LARGEST_PART of it) is for training, so that no split is a single package.
 
     Raises:
         CorpusError: there is too little text to train on and to score.
@@ -116,15 +119,19 @@ def by_hash(
         return hashlib.sha256(table[indices].tobytes()).digest()
 
     most = min(SHARE * int(size[used].sum()), scored_bytes or np.inf)
-    room = {VAL: most, HOLDOUT: most}
+    ordered = [(indices, sum(int(size[index]) for index in indices)) for indices in sorted(members.values(), key=key)]
     codes = np.full(len(size), TRAIN, dtype=np.uint8)
-    for indices in sorted(members.values(), key=key):
-        weight = sum(int(size[index]) for index in indices)
-        for code in room:
-            if weight <= min(most / 2, room[code]):
-                codes[indices] = code
-                room[code] -= weight
-                break
+    for part in LARGEST_PART:
+        codes[:] = TRAIN
+        room = {VAL: most, HOLDOUT: most}
+        for indices, weight in ordered:
+            for code in room:
+                if weight <= min(most * part, room[code]):
+                    codes[indices] = code
+                    room[code] -= weight
+                    break
+        if max(room.values()) <= most / 4:
+            break
     return codes
 
 

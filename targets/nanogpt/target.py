@@ -118,4 +118,5 @@ def looper_prepare(target: Target) -> Mapping[str, str]:
     if done.returncode:
         raise TargetError(f"The corpus {settings['corpus']!r} could not be prepared: see the lines above.")
     facts: dict[str, str] = json.loads(done.stdout)
+    facts["corpus_path"] = facts.pop("folder")
     return facts
