@@ -99,11 +99,12 @@ def open_session(plugins: pluggy.PluginManager, target: Target, request: Request
         proposer = plugin.proposer_of(plugins, request.proposer, target, request.options)
         on_disk = _checked(target, workspace.files_on_disk())
         identity = Identity.of(target, facts, SANDBOX, on_disk)
-        ledger = opened.enter_context(contextlib.closing(Ledger(ledger_path(workspace.home, tag))))
+        path = ledger_path(workspace.home, tag)
+        workspace.refs.check_free(new=not (path.is_file() and path.stat().st_size))
+        workspace.refs.open_locks()
+        ledger = opened.enter_context(contextlib.closing(Ledger(path)))
         record = Record.of(ledger.events())
         notes = _told_of(ledger)
-        workspace.refs.check_free(new=not record.opened)
-        workspace.refs.open_locks()
         slots = slots_for(target, request.slots, hardware.gpus())
         resumed = record.champion is not None
         if resumed:

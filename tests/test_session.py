@@ -63,6 +63,7 @@ def test_fresh_takes_no_name_that_git_still_knows(tmp_path: Path) -> None:
     said = run(project, "--experiments", "1", status=2)
     assert "looper/bowl" in said
     assert "--fresh" in said
+    assert not project.ledger().exists()
     run(project, "--fresh", "--experiments", "1")
     assert branch(project) == commit
     assert project.record("bowl-2").next_n == 2
