@@ -142,10 +142,11 @@ class Candidate:
 
     def _ended(self, what: str) -> Failure:
         """The failure for a worker whose end of the channel is gone."""
-        self._process.reap()
+        if not self._process.reap():
+            return Invalid(f"the worker closed its channel during {what} and ran on, without an answer.")
         code = self._process.exit_code
         if code is None:
-            return Invalid(f"the worker closed its channel during {what} and ran on, without an answer.")
+            return Crash(f"the worker was ended from outside during {what}, without an answer.")
         if code >= 0:
             return Crash(f"the worker exited with status {code} during {what}, without an answer.")
         if code == -9 and oom_kills() > self._oom_kills:

@@ -1,12 +1,12 @@
 """The evaluator process: takes one job, loads the locked ``evaluate.py``, reports.
 
 The job comes on standard input, and the result leaves on a pipe that only looper, the keeper and it hold.
+Workers alone are bound to their slot's cores: a worker that fills its core must not keep its watch from looking.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 import traceback
@@ -30,8 +30,6 @@ def main(events: int, keeper: Keeper) -> None:
     if not line.endswith(b"\n"):
         return
     job = json.loads(line)
-    if job["cores"]:
-        os.sched_setaffinity(0, job["cores"])
     with open(events, "wb", buffering=0) as out:
         evaluate_job(job, keeper, lambda event, **fields: _write(out, {"event": event, **fields}))
 

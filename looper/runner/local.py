@@ -128,8 +128,9 @@ class LocalRunner:
             slot.started = time.monotonic()
             slot.evaluator = Evaluator(self._nursery, slot.env, {**self._order, **places, "seed": slot.job.seed})
         except OSError as error:
+            n, slot.job = slot.job.experiment.n, None
             raise LooperError(
-                f"Experiment {slot.job.experiment.n} cannot be measured in {slot.folder.root.parent}: {error}. "
+                f"Experiment {n} cannot be measured in {slot.folder.root.parent}: {error}. "
                 "Make room there (disk, memory, processes), then run the same command again."
             ) from error
 

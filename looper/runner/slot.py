@@ -126,7 +126,9 @@ def _is_file_with(path: Path, data: bytes) -> bool:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_size != len(data):
+        os.close(fd)
+        return False
     with open(fd, "rb") as f:
-        status = os.fstat(fd)
-        plain = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
-        return plain and status.st_size == len(data) and f.read(len(data) + 1) == data
+        return f.read(len(data) + 1) == data

@@ -18,7 +18,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from looper.sandbox.launcher import launch
+from looper.sandbox.launcher import adopt_orphans, kill_all_below, launch
 
 MAX_ORDER = 1 << 17  # bytes
 LOOK_EVERY_MS = 500  # in case something holds on to a dead evaluator's descriptors
@@ -48,6 +48,7 @@ def keep(evaluator: int, orders: socket.socket, lifeline: int) -> int:
     Returns:
         The evaluator's exit status, negative for a signal.
     """
+    adopt_orphans()
     poller = select.poll()
     poller.register(lifeline, 0)  # only its end matters: what comes through it is for the evaluator
     poller.register(orders, select.POLLIN)
@@ -79,12 +80,12 @@ def keep(evaluator: int, orders: socket.socket, lifeline: int) -> int:
 
 
 def _end(evaluator: int, launchers: dict[int, int]) -> int:
-    for end in (os.kill, os.killpg):  # the group: programs that evaluate.py itself started
-        with contextlib.suppress(ProcessLookupError):
-            end(evaluator, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(evaluator, signal.SIGKILL)
     _, status = os.waitpid(evaluator, 0)
     for control, launcher in launchers.items():
         with socket.socket(fileno=control) as ours, contextlib.suppress(OSError):
             ours.shutdown(socket.SHUT_RDWR)
         os.waitpid(launcher, 0)
+    kill_all_below()  # programs that evaluate.py itself started
     return os.waitstatus_to_exitcode(status)

@@ -10,7 +10,7 @@ down or gone, so it cannot outlive the evaluator, nor looper, however they die.
 What is covered: in a PID namespace the kernel ends every process of it together, else the launcher adopts
 orphans (subreaper) and kills until none is left.
 What is not covered: files, network and memory are those of the user; without a PID namespace, a worker that
-runs as the same user can kill the launcher.
+runs as the same user can kill the launcher, and what it forked then lives until the evaluator's keeper ends.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def launch(spec: dict[str, Any], channel: int, log: int, control: int) -> NoRetu
     close_all_but({channel, control})
     namespace = new_pid_namespace()
     if not namespace:
-        libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        adopt_orphans()
     launcher = os.getpid()
     init_ended, alive = os.pipe()
     init = os.fork()
@@ -81,11 +81,22 @@ def wait_for(*fds: int) -> None:
 
 
 def end_tree(init: int) -> NoReturn:
-    """Kill everything below this process, wait for it, and exit."""
+    """End init, and with it everything below this process, and exit."""
     if init in children_of(os.getpid()):
         os.kill(init, signal.SIGKILL)
         os.waitpid(init, 0)  # in a PID namespace nothing is left after this
-    while True:  # as a subreaper: until no orphan is left
+    kill_all_below()
+    os._exit(0)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every process below this one whose own parent dies."""
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def kill_all_below() -> None:
+    """Kill the children of this process, who adopts orphans, until none is left."""
+    while True:
         for child in children_of(os.getpid()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
@@ -93,7 +104,7 @@ def end_tree(init: int) -> NoReturn:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         except ChildProcessError:
-            os._exit(0)
+            return
         time.sleep(0.001)
 
 

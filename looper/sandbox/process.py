@@ -119,15 +119,17 @@ class LaunchedWorker:
         self._control.shutdown(socket.SHUT_WR)
         self._finish()
 
-    def reap(self) -> None:
+    def reap(self) -> bool:
         self._control.settimeout(PATIENCE_S)
+        ended = True
         try:
             told = self._told()
+            self.exit_code = told["code"] if told else None
         except TimeoutError:
-            told = None
-        self.exit_code = told["code"] if told else None
+            ended = False
         self._control.settimeout(None)
         self.kill()
+        return ended
 
     def _finish(self) -> None:
         """The launcher lets go of its end only when nothing is left below it."""

@@ -81,8 +81,12 @@ class Confined(Protocol):
         """End the whole process tree, at once, whatever it forked; returns when none of it is left."""
         ...
 
-    def reap(self) -> None:
-        """For a worker that closed its channel: wait a moment for it to end, then end what is left."""
+    def reap(self) -> bool:
+        """For a worker that closed its channel: wait a moment for it to end, then end what is left.
+
+        Returns:
+            False when it ran on.
+        """
         ...
 
 

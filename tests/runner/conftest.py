@@ -1,0 +1,3 @@
+from tests.measuring import lab
+
+__all__ = ["lab"]
