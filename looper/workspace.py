@@ -8,6 +8,7 @@ could follow, and the session's branch is checked out nowhere, so that the user 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -43,9 +44,7 @@ class Workspace:
         self.home, git_dir = place or locate(self.root)
         self._own = git_dir is None  # the repository is the session's, not the user's
         if git_dir is None:
-            git_dir = make_folder(self.home) / "repo.git"
-            # Every time: it costs nothing, and finishes what an earlier call may not have got through.
-            Git(git_dir)("init", "--bare", "--quiet", "--template=", str(git_dir))
+            git_dir = _own_repository(make_folder(self.home))
         self.git = Git(git_dir)
         self.refs = Refs(self.git, tag)
         self._prefix = ""
@@ -169,6 +168,17 @@ class Workspace:
             stream += f"reset {name}\n\n".encode()
         out = self.git("fast-import", "--quiet", "--force", "--cat-blob-fd=1", data=stream + b"done\n")
         return out.decode().strip()
+
+
+def _own_repository(folder: Path) -> Path:
+    """The repository in ``folder`` for targets that are in none; made in one step, or not at all."""
+    git_dir = folder / "repo.git"
+    if not git_dir.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as new:
+            Git(Path(new, "repo.git"))("init", "--bare", "--quiet", "--template=", str(Path(new, "repo.git")))
+            with contextlib.suppress(OSError):  # another session was faster
+                os.rename(Path(new, "repo.git"), git_dir)
+    return git_dir
 
 
 def _quoted(path: str) -> bytes:
