@@ -13,7 +13,7 @@ import pytest
 
 from tests.projects import NAME, Project, wait_until
 
-KILLS = 56
+KILLS = 60
 START_S = 0.5  # about as long as a start takes
 LIFE_S = 0.8  # of a session once it is open: some experiments
 
@@ -54,12 +54,14 @@ def wait_until_open(project: Project, process: subprocess.Popen[bytes], before: 
     wait_until(lambda: lives(project) > before or process.poll() is not None, "the session to open")
 
 
-def leave_as_found(project: Project) -> tuple[str, bytes, str]:
-    return (
-        project.git("status", "--porcelain"),
-        (project.top / ".git" / "index").read_bytes(),
-        project.git("reflog", "HEAD"),
-    )
+def users_files(project: Project) -> dict[Path, bytes]:
+    """All that looper must leave as it is: the checkout, its index, its HEAD and the log of that."""
+    return {
+        path: path.read_bytes()
+        for path in project.top.rglob("*")
+        if path.is_file() and ".looper" not in path.parts
+        if ".git" not in path.parts or path.name in ("index", "HEAD", "config")
+    }
 
 
 def check_nothing_lost(project: Project) -> None:
@@ -87,19 +89,32 @@ def check_nothing_lost(project: Project) -> None:
         assert project.git("rev-parse", f"{kept.head}^{{tree}}") == candidate
     project.git("fsck", "--strict", "--no-dangling")
 
-    assert not list((project.top / ".git").rglob("*.lock"))
+    git_dir = Path(project.git("rev-parse", "--absolute-git-dir").strip())
+    assert not list(git_dir.rglob("*.lock"))
     assert not (project.ledger().parent / "slots").exists()
     wait_until(lambda: not project.processes(), "the end of every process")
 
 
+class Outside(Project):
+    """A target in no repository; its git is the one that looper makes for it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, in_git=False)
+
+    def git(self, *args: str, data: str = "") -> str:
+        return super().git(f"--git-dir={self.home / '.looper' / 'repo.git'}", *args, data=data)
+
+
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("machine", [False, True], ids=["looper", "everything"])
-def test_killed_again_and_again(tmp_path: Path, machine: bool) -> None:
-    project = Project(tmp_path)
+@pytest.mark.parametrize(
+    ("kind", "machine"), [(Project, False), (Project, True), (Outside, True)], ids=["looper", "machine", "outside"]
+)
+def test_killed_again_and_again(tmp_path: Path, kind: type[Project], machine: bool) -> None:
+    project = kind(tmp_path)
     project.write("notes.txt", "not committed\n")
-    found = leave_as_found(project)
+    found = users_files(project)
     instants = random.Random(machine)
-    for number in range(KILLS // 2):
+    for number in range(KILLS // 3):
         opened = lives(project)
         process = project.start_run("--slots", "2", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         if number % 3:  # two of three while the loop runs, one while it starts
@@ -118,4 +133,4 @@ def test_killed_again_and_again(tmp_path: Path, machine: bool) -> None:
     assert after.next_n == max(before.next_n, 1) + 4
     assert after.history[: len(before.history)] == before.history
     check_nothing_lost(project)
-    assert leave_as_found(project) == found
+    assert users_files(project) == found
