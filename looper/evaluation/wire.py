@@ -54,14 +54,14 @@ class Buffer:
 
         if dtype not in DTYPES:
             raise WireError(f"arrays of dtype {dtype} cannot be sent")
-        self.shape, self.dtype = tuple(shape), dtype
-        size = math.prod(shape) * np.dtype(dtype).itemsize
+        self.shape, self.dtype = tuple(int(side) for side in shape), dtype
+        size = math.prod(self.shape) * np.dtype(dtype).itemsize
         self.fd = os.memfd_create("looper", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.fd, max(size, 1))
         seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
         if source is not None:
             view = mmap.mmap(self.fd, max(size, 1))
-            np.frombuffer(view, dtype, math.prod(shape)).reshape(shape)[...] = source
+            np.frombuffer(view, dtype, math.prod(self.shape)).reshape(self.shape)[...] = source
             view.close()
             seals |= fcntl.F_SEAL_WRITE
         fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, seals | fcntl.F_SEAL_SEAL)

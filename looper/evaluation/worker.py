@@ -93,7 +93,10 @@ def _describe(error: BaseException, kind: str) -> dict[str, str]:
     if kind == "crash":
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
         kind = "oom" if is_out_of_memory(error) else kind
-    trace = "".join(traceback.format_exception(error))
+    place = error.__traceback__
+    while place is not None and place.tb_frame.f_code.co_filename.startswith((__file__, "<frozen importlib")):
+        place = place.tb_next  # from the candidate's own code on
+    trace = "".join(traceback.format_exception(error.with_traceback(place)))
     return {"text": _sendable(text[:2000]), "trace": _sendable(trace[-20000:]), "kind": kind}
 
 

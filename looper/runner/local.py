@@ -40,7 +40,7 @@ class LocalRunner:
         folder: where the slots' folders go; what an earlier runner left there is removed.
         locked: the target's locked files, by path relative to its root.
         facts: what the target's preparation returned, handed to the evaluator.
-        devices: for each slot, the cores it may use and its environment; see :func:`slots_for`.
+        devices: for each slot, the cores its workers may use and its environment; see :func:`slots_for`.
         sandbox: name of the isolation backend.
 
     Raises:
@@ -96,8 +96,8 @@ class LocalRunner:
         self._launch(slot)
 
     def wait(self, on_tick: Callable[[], None], tick_s: float = 0.1) -> list[Done]:
-        """Block until at least one job ended; ``on_tick`` is called several times a second meanwhile."""
-        while not self._finished:
+        """Block until a job ended, if any runs; ``on_tick`` is called several times a second meanwhile."""
+        while self.busy and not self._finished:
             on_tick()
             self._poll(tick_s)
         done, self._finished = self._finished, []

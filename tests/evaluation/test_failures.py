@@ -53,6 +53,12 @@ def test_what_was_printed_before_a_crash_while_loading_is_in_the_log(lab: Lab) -
     assert log[-1] == "ModuleNotFoundError: No module named 'no_such_module'"
 
 
+def test_the_trace_of_a_crash_begins_with_the_candidate(lab: Lab) -> None:
+    log = lab.measure("def answer(): return 1 / 0").log
+    assert log[0] == "Traceback (most recent call last):"
+    assert log[1].endswith('solution.py", line 1, in answer')
+
+
 LIMITED = Budget(run_s=20, setup_s=20, score_s=20, memory_mb=200)
 HOGS = {
     "MemoryError": ("def answer(): raise MemoryError('so much')", "answer(): MemoryError: so much"),

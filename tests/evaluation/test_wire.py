@@ -185,7 +185,7 @@ def test_a_buffer_is_seen_by_both_sides_and_keeps_its_size() -> None:
         os.ftruncate(buffer.fd, 0)
 
 
-@pytest.mark.parametrize("shape", [(0,), (), (3, 0)])
+@pytest.mark.parametrize("shape", [(0,), (), (3, 0), (np.int64(2),)])
 def test_small_buffers(shape: tuple[int, ...]) -> None:
     buffer = Buffer(shape, "float32")
     assert through(buffer).shape == buffer.array.shape == shape
