@@ -50,8 +50,7 @@ class Git:
         done = self.run(*args, data=data)
         if done.returncode not in ok:
             text = done.stderr.decode(errors="replace").strip() or f"status {done.returncode}"
-            command = next(arg for arg in args if not arg.startswith("-"))
-            raise WorkspaceError(f"git {command} failed in {self.git_dir}: {text}")
+            raise WorkspaceError(f"git {' '.join(args)[:200]} failed in {self.git_dir}: {text}")
         return done.stdout
 
     def run(self, *args: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -83,11 +82,11 @@ def repository_of(folder: Path) -> tuple[Path, Path] | None:
     return found[0].resolve(), found[1]
 
 
-def user_excludes() -> str:
-    """The file of patterns that the user has git ignore everywhere; reading the setting runs nothing."""
-    done = _run("config", "--type=path", "--get", "core.excludesFile", environment=dict(os.environ))
-    folder = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return os.fsdecode(done.stdout.removesuffix(b"\n")) or os.path.join(folder, "git", "ignore")
+def user_excludes(folder: Path) -> str:
+    """The file of patterns that the user has git ignore besides a checkout's own; reading the setting runs nothing."""
+    done = _run("-C", str(folder), "config", "--type=path", "--get", "core.excludesFile", environment=dict(os.environ))
+    usual = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return os.fsdecode(done.stdout.removesuffix(b"\n")) or os.path.join(usual, "git", "ignore")
 
 
 def _run(

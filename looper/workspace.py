@@ -116,9 +116,11 @@ class Workspace:
                 if not SKIPPED & set(Path(place).relative_to(self.root).parts)
             ]
         else:
+            # -C: a pathspec is read from where git stands, and looper may stand anywhere
             listing = self.git(
-                "-c", f"core.excludesFile={user_excludes()}", f"--work-tree={self.home}", "ls-files", "-z", "--cached",
-                "--others", "--exclude-standard", "--full-name", "--", f":(literal){self._prefix}",
+                "-C", str(self.home), "-c", f"core.excludesFile={user_excludes(self.home)}", f"--work-tree={self.home}",
+                "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--full-name", "--",
+                f":(literal){self._prefix}",
             )  # fmt: skip
             names = {os.fsdecode(name).removeprefix(self._prefix) for name in listing.split(b"\0")[:-1]}
             found = [name for name in names if not SKIPPED & set(PurePosixPath(name).parts)]

@@ -139,13 +139,25 @@ def test_a_repository_of_sha256(tmp_path: Path) -> None:
     assert f'"base": "{head}"' in ledger.read_text()
 
 
+@pytest.mark.parametrize("place", ["bowl", "bowl/deep", "elsewhere", "/"])
+def test_from_any_folder(tmp_path: Path, place: str) -> None:
+    project = Scripted(tmp_path, BETTER)
+    project.write("deep/file.txt", "deep\n")
+    cwd = project.top / place
+    cwd.mkdir(exist_ok=True)
+    run(project, project.target, cwd=cwd)
+    check_champion(project.top)
+    assert project.record().opened["identity"]["locked"].keys() >= {"evaluate.py", "target.py", "deep/file.txt"}
+
+
 def test_a_target_that_is_the_whole_repository(tmp_path: Path) -> None:
     project = Scripted(tmp_path, BETTER, in_git=False)
     git(project.target, "init", "--quiet", "--initial-branch=main")
     git(project.target, "add", "--all")
     git(project.target, "commit", "--quiet", "-m", "A bowl")
+    project.write("deep/file.txt", "deep\n")
     before = fingerprint(project.target)
-    run(project, project.target)
+    run(project, project.target, cwd=project.target / "deep")
     assert fingerprint(project.target) == before
     check_champion(project.target, path="point.txt")
 
