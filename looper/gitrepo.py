@@ -14,7 +14,8 @@ from looper.errors import WorkspaceError
 # with its one, and a reference is fsynced before it is renamed into place. That is six fsyncs for a candidate
 # in a folder of the repository (pack, file, two trees, commit, reference), three more for a keep. git does
 # not fsync the folders that hold the names: the ledger's own fsync, which follows, commits their entries
-# too on the journalling file systems (ext4, XFS). core.fsyncMethod=batch was measured to be no faster here.
+# too on the journalling file systems (ext4, XFS). On a virtual disk with ext4 a candidate took 6.2 to 7.6 ms with
+# this and 5.1 ms without; core.fsyncMethod=batch took longer. git before 2.36 does not know the setting.
 OVERRIDES = (
     "core.hooksPath=/dev/null", "core.fsmonitor=false", "core.autocrlf=false", "core.attributesFile=/dev/null",
     "core.quotePath=false", "core.fsync=loose-object,pack,reference", "gc.auto=0", "maintenance.auto=false",
