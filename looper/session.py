@@ -21,10 +21,12 @@ from looper.errors import LooperError, SessionError, TargetError
 from looper.gitrepo import Git
 from looper.identity import Identity, locked_files
 from looper.interrupt import interruptible
+from looper.kept import replay_of
 from looper.lab import Lab, View
 from looper.ledger import Ledger
-from looper.models import Decision, Experiment, Measurement, Target, Verdict
+from looper.models import Decision, Experiment, Measurement, Proposer, Target, Verdict
 from looper.places import FOLDER, is_tag, ledger_path, make_folder, next_tag, tags
+from looper.proposers import replay
 from looper.record import FORMAT, Record
 from looper.refs import taken_tags
 from looper.runner import LocalRunner, slots_for
@@ -96,7 +98,7 @@ def open_session(plugins: pluggy.PluginManager, target: Target, request: Request
         folder.mkdir(exist_ok=True)
         lock = opened.enter_context(_lock(folder, tag))
         facts = plugin.facts_of(plugins, target)
-        proposer = plugin.proposer_of(plugins, request.proposer, target, request.options)
+        proposer = _proposer(plugins, target, request, place)
         on_disk = _checked(target, workspace.files_on_disk())
         identity = Identity.of(target, facts, SANDBOX, on_disk)
         path = ledger_path(workspace.home, tag)
@@ -154,6 +156,16 @@ def _tag(target: Target, request: Request, home: Path, git_dir: Path | None) -> 
         others = ", ".join(tags(home)) or "none"
         raise SessionError(f"There is no session {tag!r} to resume in {home / FOLDER}. Sessions there: {others}.")
     return tag
+
+
+def _proposer(
+    plugins: pluggy.PluginManager, target: Target, request: Request, place: tuple[Path, Path | None]
+) -> Proposer:
+    """The proposer asked for; a session to replay is looked up here, where sessions are known."""
+    source = request.options.get("from")
+    if request.proposer == replay.NAME and source in tags(place[0]) and not Path(source).is_dir():
+        return replay_of(target, source, place)
+    return plugin.proposer_of(plugins, request.proposer, target, request.options)
 
 
 def _lock(folder: Path, tag: str) -> IO[str]:

@@ -35,7 +35,13 @@ log = logging.getLogger(__name__)
 
 @hookimpl
 def looper_options() -> Sequence[Option]:
-    return [Option("from", None, "What replay proposes: a folder of .patch or .diff files, taken in name order.")]
+    return [
+        Option(
+            "from",
+            None,
+            "what replay proposes: a folder of .patch or .diff files, or the keeps of the session of that tag",
+        )
+    ]
 
 
 @hookimpl
@@ -43,7 +49,9 @@ def looper_proposer(name: str, options: Mapping[str, Any]) -> Proposer | None:
     if name != NAME:
         return None
     if not options.get("from"):
-        raise ProposerError("The proposer replay needs what to replay: --from FOLDER, a folder of patches.")
+        raise ProposerError(
+            "The proposer replay needs what to replay: --from FOLDER, a folder of patches, or --from TAG."
+        )
     return Replay(load_folder(Path(options["from"])))
 
 
@@ -135,7 +143,7 @@ def load_folder(folder: Path) -> list[Item]:
         ProposerError: there is no such folder, it holds no patch, or a file is not a patch.
     """
     if not folder.is_dir():
-        raise ProposerError(f"There is no folder {folder} to replay patches from. Give one with --from.")
+        raise ProposerError(f"There is no folder {folder} of patches, nor a session of that tag here, to replay.")
     paths = sorted(path for path in folder.iterdir() if path.suffix in (".patch", ".diff") and path.is_file())
     if not paths:
         raise ProposerError(f"The folder {folder} holds no .patch or .diff file to replay.")

@@ -17,7 +17,7 @@ from looper.runner.nursery import Nursery
 from looper.runner.slot import Done, Job, Progress, SlotFolder, remove
 
 GRACE_S = 60.0  # beyond the sum of the budgets: the evaluator's own start, imports and bookkeeping
-RERUNS = 2  # how often a run that the machine starved is measured again
+RERUNS = 2  # how often a run is measured again that the machine starved, or whose folder was removed
 
 
 @dataclass
@@ -152,14 +152,14 @@ class LocalRunner:
         evaluator.end()
         slot.evaluator = None
         measurement = evaluator.measurement(slot.job.seed, slot.started, overdue)
-        tampered = slot.folder.tampered()
-        if tampered:
-            reason = f"files of the target were changed during the run: {', '.join(tampered)[:200]}"
-            measurement = replace(measurement, status="invalid", metrics={}, reason=reason)
-        elif evaluator.starved and slot.reruns < RERUNS:
+        again = slot.folder.vanished() or (evaluator.starved and not slot.folder.tampered())
+        if again and slot.reruns < RERUNS:
             slot.reruns += 1
             self._launch(slot)
             return
+        if tampered := slot.folder.tampered():
+            reason = f"files of the target were changed during the run: {', '.join(tampered)[:200]}"
+            measurement = replace(measurement, status="invalid", metrics={}, reason=reason)
         facts = {**measurement.facts, "slot": slot.number, "reruns": slot.reruns}
         self._finished.append(Done(slot.job, replace(measurement, facts=facts)))
         slot.job = None

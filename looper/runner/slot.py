@@ -70,6 +70,10 @@ class SlotFolder:
         remove(self.scratch)
         self.scratch.mkdir(parents=True)
 
+    def vanished(self) -> bool:
+        """Whether the folder itself is gone: somebody cleaned up, which says nothing about the candidate."""
+        return not _is_folder(self.root)
+
     def tampered(self) -> list[str]:
         """Files of the target that are not what was laid out."""
         return [name for name, data in self._files.items() if not _is_file_with(self.root / name, data)]

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 #: Raised whenever the same text would be prepared into other bytes; part of every folder's name.
-FORMAT = 1
+FORMAT = 2
 SPLITS = ("train", "val", "holdout")
 FILES = ("train.bin", "val.bin", "holdout.bin", "token_bytes.npy", "tokenizer.json")
 TOKENS = np.dtype("<u2")
