@@ -161,9 +161,9 @@ def _tag(target: Target, request: Request, home: Path, git_dir: Path | None) -> 
 def _proposer(
     plugins: pluggy.PluginManager, target: Target, request: Request, place: tuple[Path, Path | None]
 ) -> Proposer:
-    """The proposer asked for; a session to replay is looked up here, where sessions are known."""
+    """The proposer asked for; sessions to replay are known here. A folder of a session's name is ``./NAME``."""
     source = request.options.get("from")
-    if request.proposer == replay.NAME and source in tags(place[0]) and not Path(source).is_dir():
+    if request.proposer == replay.NAME and source in tags(place[0]):
         return replay_of(target, source, place)
     return plugin.proposer_of(plugins, request.proposer, target, request.options)
 

@@ -58,9 +58,7 @@ def test_cache_folder_is_looked_at_and_not_made(tmp_path: Path) -> None:
 
 def test_package_that_is_not_installed_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [])
-    assert doctor.package("optuna") == Check(
-        "optuna", "missing", "not installed", "pip install 'looper-lab[search]'"
-    )
+    assert doctor.package("optuna") == Check("optuna", "missing", "not installed", "pip install 'looper-lab[search]'")
 
 
 @pytest.mark.parametrize("width", [60, 200])

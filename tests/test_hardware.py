@@ -67,9 +67,7 @@ def test_nvidia_smi_lines() -> None:
 def test_nvidia_smi_is_asked_as_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "nvidia-smi"
     answer = f"{A.uuid}, X, 10, 1.0"
-    program.write_text(
-        f"#!/bin/sh\n[ $1 = --query-gpu=uuid,name,memory.total,driver_version ] && echo '{answer}'\n"
-    )
+    program.write_text(f"#!/bin/sh\n[ $1 = --query-gpu=uuid,name,memory.total,driver_version ] && echo '{answer}'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     assert hardware.from_nvidia_smi() == [Gpu(A.uuid, "X", 10, "1.0")]

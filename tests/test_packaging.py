@@ -18,9 +18,7 @@ import looper
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = {
-    name: [Requirement(line) for line in lines] for name, lines in PROJECT["optional-dependencies"].items()
-}
+EXTRAS = {name: [Requirement(line) for line in lines] for name, lines in PROJECT["optional-dependencies"].items()}
 
 OLD_PYTHON = """\
 #!/bin/sh
@@ -169,8 +167,6 @@ def test_command_tells_its_version() -> None:
 
 def test_help_loads_nothing_heavy() -> None:
     told = command("--help", python=("-X", "importtime")).stderr.splitlines()
-    loaded = {
-        line.rpartition("|")[2].strip().partition(".")[0] for line in told if line.startswith("import time:")
-    }
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in told if line.startswith("import time:")}
     assert "looper" in loaded
     assert not loaded & {"torch", "optuna", "litellm", "matplotlib", "numpy", "pyarrow"}

@@ -166,9 +166,7 @@ def test_retry_after_replaces_our_own_pause(hub: Hub, tmp_path: Path, when: str)
         (["spoil"] * 20, "the server named " + hashlib.sha256(BODY).hexdigest(), 3),
     ],
 )
-def test_what_does_not_pass_is_an_error(
-    hub: Hub, tmp_path: Path, faults: list[str], said: str, requests: int
-) -> None:
+def test_what_does_not_pass_is_an_error(hub: Hub, tmp_path: Path, faults: list[str], said: str, requests: int) -> None:
     hub.faults = list(faults)
     with pytest.raises(DownloadError, match=re.escape(said)):
         fetch(hub, tmp_path / "a")
@@ -265,9 +263,7 @@ def test_without_a_network_climbmix_names_what_works(
         (1, "ftp://localhost", "has to begin with https:// or http://"),
     ],
 )
-def test_what_climbmix_cannot_do_is_refused(
-    monkeypatch: pytest.MonkeyPatch, shards: int, url: str, said: str
-) -> None:
+def test_what_climbmix_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch, shards: int, url: str, said: str) -> None:
     monkeypatch.setenv("LOOPER_CLIMBMIX_URL", url)
     with pytest.raises(dataset.CorpusError, match=re.escape(said)):
         prepare.prepare("climbmix", shards=shards)
