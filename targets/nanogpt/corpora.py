@@ -33,9 +33,7 @@ LONG_FILE = 1 << 20
 LONE_FILE = 8 << 10
 
 #: Folders of the standard library that are no library source.
-NOT_LIBRARY = frozenset(
-    "test tests idle_test site-packages dist-packages idlelib lib2to3 turtledemo _bundled".split()
-)
+NOT_LIBRARY = frozenset("test tests idle_test site-packages dist-packages idlelib lib2to3 turtledemo _bundled".split())
 #: Files that are written when Python is built or packaged.
 MADE = ("_sysconfigdata", "sitecustomize", "usercustomize", "python-config")
 
@@ -253,9 +251,7 @@ def parquet_rows(path: Path) -> Iterator[Document]:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise CorpusError(
-            f"{path} needs the package pyarrow. Install it: pip install 'looper-lab[nanogpt]'."
-        ) from None
+        raise CorpusError(f"{path} needs the package pyarrow. Install it: pip install 'looper-lab[nanogpt]'.") from None
     try:
         with pq.ParquetFile(path) as file:
             if "text" not in file.schema_arrow.names:

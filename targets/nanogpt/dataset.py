@@ -1,9 +1,9 @@
 """A prepared corpus on disk: its files, opening it, verifying it. Needs nothing but numpy.
 
-    train.bin, val.bin, holdout.bin   uint16, little endian; every document begins with BOS
-    token_bytes.npy                   int32, shape (vocab,): UTF-8 bytes that each token stands for
-    tokenizer.json                    byte-level BPE, as the ``tokenizers`` package reads it
-    meta.json                         counts, hashes, versions, where the text came from
+train.bin, val.bin, holdout.bin   uint16, little endian; every document begins with BOS
+token_bytes.npy                   int32, shape (vocab,): UTF-8 bytes that each token stands for
+tokenizer.json                    byte-level BPE, as the ``tokenizers`` package reads it
+meta.json                         counts, hashes, versions, where the text came from
 """
 
 from __future__ import annotations

@@ -120,9 +120,7 @@ def make(source: Source, vocab: int, limit: int | None, asked: str, progress: Pr
         "text_bytes": chosen.text_bytes,
         "tokens": tokens,
         "skipped": chosen.skipped,
-        "files": {
-            name: {"bytes": (building / name).stat().st_size, "sha256": sha256[name]} for name in FILES
-        },
+        "files": {name: {"bytes": (building / name).stat().st_size, "sha256": sha256[name]} for name in FILES},
         "versions": versions(),
     }
     write_atomic(building / "meta.json", json.dumps(meta, indent=1).encode())
