@@ -47,6 +47,13 @@ class Running:
         args = [sys.executable, "-c", LOOPER, str(folder / "slots"), CANDIDATE.replace("MARKER", self.marker)]
         env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
         self.looper = subprocess.Popen([*command, *args], env=env, cwd="/", stdout=subprocess.PIPE, text=True)
+        try:
+            self._learn()
+        except BaseException:
+            self.looper.kill()
+            raise
+
+    def _learn(self) -> None:
         assert eventually(lambda: len(marked(self.marker)) == 3)
         self.all = below(self.looper.pid)
         (nursery,) = children(self.looper.pid)
@@ -64,7 +71,8 @@ class Running:
 
 
 def children(pid: int) -> list[int]:
-    return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    """Oldest first, as the kernel lists them; their numbers do not tell, since they start anew at some point."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def main_processes(marker: str) -> set[int]:
