@@ -11,6 +11,6 @@ def looper_target() -> looper.Target:
         name="quadratic",
         root=Path(__file__).parent,
         editable=("solution.py",),
-        metric=looper.Metric("loss", direction="min"),
+        metric=looper.Metric("loss", direction="min", min_delta=1e-6),
         budget=looper.Budget(run_s=2, setup_s=10, score_s=5),
     )
