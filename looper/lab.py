@@ -17,7 +17,7 @@ from looper.runner import Done, Job, LocalRunner, Progress
 from looper.workspace import Workspace, tree_id
 
 ATTEMPTS = 3  # how often an experiment is measured, on champions that keep moving, before it is stale
-LOG_SHOWN = 12  # lines of a failed baseline's log in its message
+LOG_SHOWN = 20  # lines of a failed baseline's log in its message
 
 
 class View(Protocol):
