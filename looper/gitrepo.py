@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+import tempfile
 from pathlib import Path
 
 from looper.errors import WorkspaceError
@@ -42,14 +42,14 @@ class Git:
     def __init__(self, git_dir: Path) -> None:
         self.git_dir = git_dir
 
-    def __call__(self, *args: str, data: bytes = b"", ok: Sequence[int] = (0,)) -> bytes:
+    def __call__(self, *args: str, data: bytes = b"") -> bytes:
         """Run ``git *args`` with ``data`` on standard input and return its standard output.
 
         Raises:
-            WorkspaceError: when it exits with a status that is not in ``ok``.
+            WorkspaceError: when it exits with another status than 0.
         """
         done = self.run(*args, data=data)
-        if done.returncode not in ok:
+        if done.returncode:
             text = done.stderr.decode(errors="replace").strip() or f"status {done.returncode}"
             raise WorkspaceError(f"git {' '.join(args)[:200]} failed in {self.git_dir}: {text}")
         return done.stdout
@@ -83,11 +83,30 @@ def repository_of(folder: Path) -> tuple[Path, Path] | None:
     return found[0].resolve(), found[1]
 
 
+def merge(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
+    """The three-way merge of one file, None when both sides changed the same place.
+
+    Raises:
+        WorkspaceError: when there is no git.
+    """
+    with tempfile.TemporaryDirectory(prefix="looper-merge-") as folder:
+        for name, data in (("ours", ours), ("base", base), ("theirs", theirs)):
+            Path(folder, name).write_bytes(data)
+        # a repository around the temporary folder has no say either
+        alone = {**_environment(), "GIT_CEILING_DIRECTORIES": os.path.dirname(os.path.realpath(folder))}
+        done = _run("-C", folder, "merge-file", "-p", "--quiet", "ours", "base", "theirs", environment=alone)
+    return done.stdout if done.returncode == 0 else None
+
+
 def user_excludes(folder: Path) -> str:
     """The file of patterns that the user has git ignore besides a checkout's own; reading the setting runs nothing."""
     done = _run("-C", str(folder), "config", "--type=path", "--get", "core.excludesFile", environment=dict(os.environ))
     usual = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     return os.fsdecode(done.stdout.removesuffix(b"\n")) or os.path.join(usual, "git", "ignore")
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT}
 
 
 def _run(
@@ -103,7 +122,7 @@ def _run(
             stdin=pipe,
             stdout=pipe,
             stderr=pipe,
-            env=environment or {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT},
+            env=environment or _environment(),
             start_new_session=True,
         ) as process:
             out, err = process.communicate(data)

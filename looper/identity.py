@@ -81,6 +81,23 @@ class Identity:
             )
 
 
+def check_files(target: Target, files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files of the target's folder, if they have all that an evaluation needs.
+
+    Raises:
+        TargetError: naming what is missing, or cannot be proposed for.
+    """
+    for name in (*target.editable, target.evaluator):
+        if name not in files:
+            raise TargetError(f"git ignores {name} of the target {target.name}. Take it out of .gitignore.")
+    for name in target.editable:
+        try:
+            files[name].decode()
+        except UnicodeDecodeError:
+            raise TargetError(f"The editable file {name} of the target {target.name} is not UTF-8 text.") from None
+    return files
+
+
 def locked_files(target: Target, files: Mapping[str, bytes]) -> dict[str, bytes]:
     """The files that an evaluation may depend on and no proposal may touch.
 

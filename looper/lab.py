@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 from looper.errors import ProposerError, TargetError, WorkspaceError
+from looper.gitrepo import merge
 from looper.ledger import Ledger
 from looper.models import Context, Decision, Experiment, Measurement, Proposal, Proposer, Target
 from looper.plugins import blaming
@@ -175,7 +176,7 @@ class Lab:
         base = self.workspace.files_at(job.experiment.parent)
         files = {}
         for name, ours in self.files.items():
-            merged = self.workspace.merge(base[name], ours, job.files[name])
+            merged = merge(base[name], ours, job.files[name])
             if merged is None:
                 return None
             files[name] = merged

@@ -19,7 +19,7 @@ from looper import hardware, loop
 from looper import plugins as plugin
 from looper.errors import LooperError, SessionError, TargetError
 from looper.gitrepo import Git
-from looper.identity import Identity, locked_files
+from looper.identity import Identity, check_files, locked_files
 from looper.interrupt import interruptible
 from looper.kept import replay_of
 from looper.lab import Lab, View
@@ -99,7 +99,7 @@ def open_session(plugins: pluggy.PluginManager, target: Target, request: Request
         lock = opened.enter_context(_lock(folder, tag))
         facts = plugin.facts_of(plugins, target)
         proposer = _proposer(plugins, target, request, place)
-        on_disk = _checked(target, workspace.files_on_disk())
+        on_disk = check_files(target, workspace.files_on_disk())
         identity = Identity.of(target, facts, SANDBOX, on_disk)
         path = ledger_path(workspace.home, tag)
         workspace.refs.check_free(new=not (path.is_file() and path.stat().st_size))
@@ -185,23 +185,6 @@ def _lock(folder: Path, tag: str) -> IO[str]:
     holder = file.read().strip() or "another process"
     file.close()
     raise SessionError(f"The session {tag!r} is in use by {holder}. Wait for it to end, or start another with --fresh.")
-
-
-def _checked(target: Target, files: dict[str, bytes]) -> dict[str, bytes]:
-    """The files of the target's folder, if they have all that a session needs.
-
-    Raises:
-        TargetError: naming what is missing, or cannot be proposed for.
-    """
-    for name in (*target.editable, target.evaluator):
-        if name not in files:
-            raise TargetError(f"git ignores {name} of the target {target.name}. Take it out of .gitignore.")
-    for name in target.editable:
-        try:
-            files[name].decode()
-        except UnicodeDecodeError:
-            raise TargetError(f"The editable file {name} of the target {target.name} is not UTF-8 text.") from None
-    return files
 
 
 def _unmoved(target: Target, files: dict[str, bytes]) -> dict[str, bytes]:

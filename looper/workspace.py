@@ -144,16 +144,6 @@ class Workspace:
         """Whether the repository holds this commit."""
         return self.git.resolve(commit) is not None
 
-    def merge(self, base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
-        """The three-way merge of one file, None when both sides changed the same place."""
-        with tempfile.TemporaryDirectory() as folder:
-            names = []
-            for name, data in (("ours", ours), ("base", base), ("theirs", theirs)):
-                Path(folder, name).write_bytes(data)
-                names.append(str(Path(folder, name)))
-            done = self.git.run("merge-file", "-p", *names)
-        return done.stdout if done.returncode == 0 else None
-
     def _modify(self, name: str, data: bytes) -> bytes:
         mode = b"100755" if os.access(self.root / name, os.X_OK) else b"100644"
         return b"M %s inline %s\ndata %d\n%s\n" % (mode, _quoted(self._prefix + name), len(data), data)

@@ -14,7 +14,7 @@ import click
 from looper import hardware
 from looper.cli.targets import TargetCommand, manager_and_target
 from looper.cli.wrong import Wrong, wrong_candidates
-from looper.identity import locked_files
+from looper.identity import check_files, locked_files
 from looper.models import Experiment, Measurement, Target
 from looper.plugins import facts_of
 from looper.report import conformance
@@ -41,7 +41,7 @@ def check(ctx: click.Context, target: str, slots: int | None, as_json: bool) -> 
     with TemporaryDirectory(prefix="looper-check-") as folder:
         home, git_dir = locate(chosen.root)
         place = (home if git_dir else Path(folder), git_dir)  # of a target in no repository, nothing stays behind
-        files = Workspace(chosen.root, "check", place).files_on_disk()
+        files = check_files(chosen, Workspace(chosen.root, "check", place).files_on_disk())
         candidates = wrong_candidates(chosen, files)
         devices = slots_for(chosen, slots, hardware.gpus())
         runner = LocalRunner(chosen, Path(folder, "slots"), locked_files(chosen, files), facts, devices, SANDBOX)

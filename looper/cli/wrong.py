@@ -43,12 +43,8 @@ def wrong_candidates(target: Target, files: Mapping[str, bytes]) -> list[Wrong]:
     ``wrong/NAME.py`` takes the place of the first editable file, ``wrong/NAME/PATH`` that of the editable file PATH.
 
     Raises:
-        TargetError: when one has a file that is not editable, an unknown expectation, or changes nothing; when git
-            ignores a file that every evaluation needs.
+        TargetError: when one has a file that is not editable, an unknown expectation, or changes nothing.
     """
-    for name in (*target.editable, target.evaluator):
-        if name not in files:
-            raise TargetError(f"git ignores {name} of the target {target.name}. Take it out of .gitignore.")
     unedited = {name: files[name] for name in target.editable}
     return [_wrong(target, name, own, unedited) for name, own in sorted(_overlays(target, files).items())]
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from looper.errors import ProposerError
+from looper.gitrepo import merge
 from looper.hookspecs import hookimpl
 from looper.models import Context, Experiment, Option, Proposal, Proposer
 
@@ -195,7 +196,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """Old and new text of files, merged three ways with the champion's by ``git merge-file``."""
+    """Old and new text of files, merged three ways with the champion's."""
 
     old: Mapping[str, str]
     new: Mapping[str, str]
@@ -211,13 +212,13 @@ class Rewrite:
         for path in changed:
             if path not in files or path not in self.old or path not in self.new:
                 raise DoesNotFit(f"it changes {path}, which is not editable here")
-            with tempfile.TemporaryDirectory(prefix="looper-replay-") as name:
-                versions = {"champion": files[path], "old": self.old[path], "new": self.new[path]}
-                _write(Path(name), versions)
-                done = _git(Path(name), "merge-file", "--stdout", "--quiet", *versions)
-            if done.returncode:
+            old, champion, new = (
+                text.encode(errors="surrogateescape") for text in (self.old[path], files[path], self.new[path])
+            )
+            both = merge(base=old, ours=champion, theirs=new)
+            if both is None:
                 raise DoesNotFit(f"the champion has changed the same lines of {path}")
-            merged[path] = done.stdout.decode(errors="surrogateescape")
+            merged[path] = both.decode(errors="surrogateescape")
         return merged
 
 

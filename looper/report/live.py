@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from looper.report.screen import ScreenView
 
 
-def view_for(target: Target, request: Request | None = None) -> PlainView | ScreenView:
+def view_for(target: Target, request: Request) -> PlainView | ScreenView:
     """The view for this process's standard output; ``request`` tells it what was asked for."""
-    request = request or Request()
     if not is_interactive(output()):
         return PlainView(target, request)
     from looper.report.screen import ScreenView  # only a terminal needs what this imports
