@@ -51,10 +51,11 @@ def restrict(
         readable: files, or folders with all that is beneath: read, list, execute.
         writable: likewise: everything but making device nodes and device ioctls.
         devices: device nodes: read, write, ioctl.
-        hidden: files or folders beneath readable ones whose contents stay closed, whatever is readable. The folders above one are granted
-            child by child, as they are now: a file that is added there later is closed too. They can still be
-            listed, which importing needs; as the right to list holds for all that is beneath, so can a hidden
-            folder: names are seen, contents are not. A hidden file that has another hard link is open under that.
+        hidden: files or folders whose contents stay closed, although they lie beneath readable ones. The folders
+            above one are granted child by child, as they are now: a file that is added there later is closed too.
+            They can still be listed, which importing needs; as the right to list holds for all that is beneath, so
+            can a hidden folder: names are seen, contents are not. A hard link elsewhere to a hidden file is no
+            less readable for it.
 
     Raises:
         OSError: when the kernel has no Landlock, or refuses.
@@ -66,7 +67,7 @@ def restrict(
         raise OSError(
             ctypes.get_errno(), "no Landlock: it needs Linux 5.13 and landlock among the kernel's lsm= modules"
         )
-    ruleset = _checked(_syscall(CREATE_RULESET, *_attributes(version)))
+    ruleset = _checked(_syscall(CREATE_RULESET, *_attributes(version), 0))
     try:
         for path in readable:
             _grant_but(ruleset, os.path.realpath(path), closed)
