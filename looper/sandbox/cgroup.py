@@ -62,7 +62,7 @@ class Cgroup:
     Attributes:
         version: of cgroups, 1 or 2.
         procs: write ends of the group's ``cgroup.procs``. Whoever writes ``b"0"`` to each of them joins with all
-            that it forks from then on, from whatever namespace, by the rights of this process.
+            that it forks from then on, by the rights of this process; a worker must not hold them.
     """
 
     def __init__(self, parent: Parent, name: str) -> None:
@@ -99,7 +99,7 @@ class Cgroup:
             os.close(self.procs.pop())
 
     def oom_kills(self) -> int:
-        """How many of its processes the kernel has ended because memory ran out."""
+        """How many of its processes the kernel has ended because memory ran out; version 2 counts some twice."""
         return _table(self._memory / f"memory.{self._names.kills}").get("oom_kill", 0)
 
     def memory_mb(self) -> float:

@@ -83,7 +83,6 @@ def test_memory_of_any_kind_is_limited(group_of: Callable[..., Cgroup], hog: str
     assert within.oom_kills() == 0
     fits.kill()
     fits.communicate()
-
     process = start(beyond, f"mb = {LIMIT_MB * 4}\n{HOGS[hog]}\nprint('done')")
     assert said(process) == ""
     assert process.returncode == -signal.SIGKILL
@@ -151,18 +150,14 @@ def test_joining_takes_no_rights_of_ones_own(group_of: Callable[..., Cgroup]) ->
         pytest.skip("this machine allows no user namespace")
     process = start(group, f"kept = bytearray({LIMIT_MB * 2} * MB); print('done')", *ordinary_user(), *namespaces)
     assert said(process) == ""
-    assert group.oom_kills() == 1
+    assert group.oom_kills() >= 1
 
 
 def test_no_descriptor_is_left_or_inherited(group_of: Callable[..., Cgroup]) -> None:
     before = os.listdir("/proc/self/fd")
     group = group_of()
-    assert group.procs
-    assert not any(map(os.get_inheritable, group.procs))
+    assert {os.get_inheritable(fd) for fd in group.procs} == {False}
     group.close_procs()
-    assert group.procs == []
-    assert os.listdir("/proc/self/fd") == before
-    group_of().remove()
     assert os.listdir("/proc/self/fd") == before
 
 
@@ -211,10 +206,8 @@ ASKS = "from looper.sandbox.cgroup import Cgroup, available; print(tuple(availab
 def test_where_there_is_none(place: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root may become another user or mount")
-    read_only = (
-        'for m in $(grep -o "^cgroup2* [^ ]*" /proc/mounts | cut -d" " -f2); do mount -o remount,bind,ro $m; done'
-    )
-    sealed = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", f'{read_only}; exec "$@"', "sh"]
+    seal = "while read -r _ at kind _; do case $kind in cgroup*) mount -o remount,bind,ro $at;; esac; done"
+    sealed = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", f'{seal} < /proc/mounts; exec "$@"', "sh"]
     before = ordinary_user() if place == "ordinary user" else sealed
     asked = subprocess.run([*before, sys.executable, "-c", ASKS], cwd=ROOT, capture_output=True, text=True, check=True)
     layer, _, none = asked.stdout.rpartition(" ")
@@ -225,27 +218,21 @@ def test_where_there_is_none(place: str) -> None:
 
 
 V1 = "30 23 0:28 {root} /sys/fs/cgroup/{c} rw,relatime shared:9 - cgroup cgroup rw,{c}\n"
-V2 = "35 23 0:29 {root} /sys/fs/cgroup{at} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
+V2 = "35 23 0:29 {root} /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
+ALL, PART = V2.format(root="/"), V2.format(root="/box/7")
+BOXED = V1.format(root="/box/7", c="memory") + V1.format(root="/box/7", c="cpu,pids")
 PLACES = {
-    "systemd": (
-        V2.format(root="/", at=""),
-        "0::/user.slice/run-7.scope\n",
-        {"": "/sys/fs/cgroup/user.slice/run-7.scope"},
-    ),
-    "a container": (V2.format(root="/", at=""), "0::/\n", {"": "/sys/fs/cgroup"}),
-    "a part of the tree": (V2.format(root="/box/7", at=""), "0::/box/7/a\n", {"": "/sys/fs/cgroup/a"}),
-    "beside what is shown": (V2.format(root="/box/7", at=""), "0::/box/77\n", {}),
-    "above what is shown": (V2.format(root="/", at=""), "0::/../other\n", {}),
+    "systemd": (ALL, "0::/user.slice/run-7.scope\n", {"": "user.slice/run-7.scope"}),
+    "a container": (ALL, "0::/\n", {"": ""}),
+    "a part of the tree": (PART, "0::/box/7/a\n", {"": "a"}),
+    "beside what is shown": (PART, "0::/box/77\n", {}),
+    "above what is shown": (ALL, "0::/../other\n", {}),
     "version 1": (
-        V1.format(root="/docker/4f", c="memory") + V1.format(root="/docker/4f", c="cpu,pids"),
-        "5:cpu,pids:/docker/4f/x\n4:memory:/docker/4f\n1:name=systemd:/docker/4f\n",
-        {"memory": "/sys/fs/cgroup/memory", "pids": "/sys/fs/cgroup/cpu,pids/x", "cpu": "/sys/fs/cgroup/cpu,pids/x"},
+        BOXED,
+        "5:pids:/box/7/x\n4:memory:/box/7\n1:name=systemd:/\n",
+        {"memory": "memory", "pids": "cpu,pids/x"},
     ),
-    "both": (
-        V1.format(root="/", c="memory") + V2.format(root="/", at="/unified"),
-        "4:memory:/a:b\n0::/c\n",
-        {"memory": "/sys/fs/cgroup/memory/a:b", "": "/sys/fs/cgroup/unified/c"},
-    ),
+    "both": (V1.format(root="/", c="memory") + ALL, "4:memory:/a:b\n0::/c\n", {"memory": "memory/a:b", "": "c"}),
 }
 
 
@@ -254,11 +241,11 @@ def test_where_a_process_is(tmp_path: Path, place: str) -> None:
     mounts, groups, expected = PLACES[place]
     (tmp_path / "mountinfo").write_text("22 1 254:0 / / rw,relatime - ext4 /dev/root rw\n" + mounts)
     (tmp_path / "cgroup").write_text(groups)
-    assert own_groups(tmp_path) == {controller: Path(folder) for controller, folder in expected.items()}
+    assert own_groups(tmp_path) == {name: Path("/sys/fs/cgroup", folder) for name, folder in expected.items()}
 
 
 @pytest.mark.parametrize(
-    ("controllers", "processes", "kind", "found"),
+    ("offers", "holds", "kind", "found"),
     [
         ("cpu memory pids", [os.getpid()], "domain", ""),
         ("cpu pids", [os.getpid()], "domain", "no memory controller"),
@@ -268,21 +255,16 @@ def test_where_a_process_is(tmp_path: Path, place: str) -> None:
         ("memory pids", [os.getpid(), os.getppid()], None, ""),  # the machine's own group: nobody has to move
     ],
 )
-def test_what_can_be_divided(
-    tmp_path: Path, controllers: str, processes: list[int], kind: str | None, found: str
-) -> None:
-    (tmp_path / "cgroup.controllers").write_text(controllers)
+def test_what_can_be_divided(tmp_path: Path, offers: str, holds: list[int], kind: str | None, found: str) -> None:
+    (tmp_path / "cgroup.controllers").write_text(offers)
     (tmp_path / "cgroup.subtree_control").touch()
-    (tmp_path / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in processes))
+    (tmp_path / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in holds))
     if kind:
         (tmp_path / "cgroup.type").write_text(kind)
     assert found in obstacle(tmp_path)
     assert bool(found) == bool(obstacle(tmp_path))
-
-
-def test_what_is_not_ours_to_write(tmp_path: Path) -> None:
-    (tmp_path / "cgroup.controllers").write_text("memory pids")
-    assert "not ours to write" in obstacle(tmp_path)
+    (tmp_path / "cgroup.subtree_control").unlink()
+    assert obstacle(tmp_path)
 
 
 @pytest.fixture
@@ -306,7 +288,7 @@ def test_a_delegated_group_is_divided_when_looper_is_alone_in_it(delegated: Path
     stranger = subprocess.Popen(["sleep", "600"])
     if with_stranger:
         os.write(procs, str(stranger.pid).encode())
-    divide = "os.fork() or (time.sleep(1), os._exit(0))\nfrom looper.sandbox.cgroup import available; print(available())"
+    divide = "os.fork() or (time.sleep(1), os._exit(0))\nfrom looper.sandbox import cgroup; print(cgroup.available())"
     command = [sys.executable, "-c", JOIN + divide, str(procs)]
     asked = subprocess.run(command, pass_fds=[procs], cwd=ROOT, capture_output=True, text=True, check=True)
     os.close(procs)
