@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import withheld
 from cachedir import cache_root
 from dataset import CorpusError
 from download import Download, DownloadError
@@ -41,8 +42,8 @@ MADE = ("_sysconfigdata", "sitecustomize", "usercustomize", "python-config")
 
 
 class Document(NamedTuple):
-    """``data`` as found, not checked. Documents of one ``group`` stay together in the split;
-    ``split`` is where it has to go, None when its hash decides."""
+    """``data`` as found, not checked. Documents of one ``group`` stay together in the split, and no worker is shown
+    the module of that name when they are scored; ``split`` is where it has to go, None when its hash decides."""
 
     data: bytes
     group: str | None = None
@@ -59,6 +60,7 @@ class Source:
         identity: plain values that differ whenever the text may differ, cheap to find.
         documents: all documents; every call gives the same ones in the same order.
         scored_bytes: most bytes of text in val and in holdout each, None for no limit.
+        path: the user's own file or folder with the text, empty when it is not theirs.
         fetch: brings the text here; returns what is worth recording about it.
     """
 
@@ -67,6 +69,7 @@ class Source:
     identity: tuple[Any, ...]
     documents: Callable[[], Iterator[Document]]
     scored_bytes: int | None = SCORED_BYTES
+    path: str = ""
     fetch: Callable[[Progress], list[dict[str, Any]]] = field(default=lambda progress: [])
 
 
@@ -93,7 +96,8 @@ def stdlib(root: Path) -> Source:
     """The Python library's own source under ``root``, whole packages in each split.
 
     Left out: tests, vendored code, IDLE and the like, and what is written when Python is built or
-    packaged, so that equal versions of Python give equal text.
+    packaged, so that equal versions of Python give equal text. Only modules that
+    no worker imports can be val or holdout.
     """
 
     files = [path for path in walk(root, ".py", without=NOT_LIBRARY) if not path.name.startswith(MADE)]
@@ -103,23 +107,37 @@ def stdlib(root: Path) -> Source:
             "distribution of Python does not ship them. Use another Python, or --corpus PATH."
         )
 
+    def name_of(path: Path) -> str | None:
+        return withheld.of_stdlib(path.relative_to(root).parts)
+
     def documents() -> Iterator[Document]:
-        for path in files:
-            yield Document(path.read_bytes(), group=path.relative_to(root).parts[0].removesuffix(".py"))
+        for path in sorted(files, key=lambda path: name_of(path) is None):  # so that a limit leaves something to score
+            yield spared(path.read_bytes(), name_of(path))
 
     return Source("stdlib", str(root), stats(files), documents, scored_bytes=None)
 
 
 def site_packages() -> Source:
-    """All Python source installed beside this interpreter, one document a file."""
+    """All Python source installed beside this interpreter, one document a file.
+
+    Only packages that no worker imports, and tests, can be val or holdout: whole folders of them.
+    """
     roots = sorted({Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")})
-    files = [path for root in roots for path in walk(root, ".py")]
+    files = [(root, path) for root in roots for path in walk(root, ".py")]
+    vendored = {entry.name.removesuffix(".py") for root in roots for entry in root.glob("*/_vendor/*")}
 
     def documents() -> Iterator[Document]:
-        for path in files:
-            yield from pieces(path, LONG_FILE)
+        names = [withheld.of_packages(path.relative_to(root).parts, vendored) for root, path in files]
+        for name, (_, path) in sorted(zip(names, files, strict=True), key=lambda pair: pair[0] is None):
+            for piece in pieces(path, LONG_FILE):
+                yield spared(piece.data, name)
 
-    return Source("site-packages", " ".join(map(str, roots)), stats(files), documents)
+    return Source("site-packages", " ".join(map(str, roots)), stats([path for _, path in files]), documents)
+
+
+def spared(data: bytes, name: str | None) -> Document:
+    """A document that can be val or holdout only if a worker does without the module ``name``."""
+    return Document(data, name, None if name else "train")
 
 
 def local(path: Path) -> Source:
@@ -143,7 +161,7 @@ def local(path: Path) -> Source:
             else:
                 yield from pieces(file, LONE_FILE if len(files) == 1 else LONG_FILE)
 
-    return Source(path.name or "root", str(path), stats(files), documents)
+    return Source(path.name or "root", str(path), stats(files), documents, path=str(path))
 
 
 def climbmix(shards: int) -> Source:

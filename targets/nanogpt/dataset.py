@@ -3,7 +3,7 @@
 train.bin, val.bin, holdout.bin   uint16, little endian; every document begins with BOS
 token_bytes.npy                   int32, shape (vocab,): UTF-8 bytes that each token stands for
 tokenizer.json                    byte-level BPE, as the ``tokenizers`` package reads it
-meta.json                         counts, hashes, versions, where the text came from
+meta.json                         counts, hashes, versions, where the text came from, what to hide from a worker
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 #: Raised whenever the same text would be prepared into other bytes; part of every folder's name.
-FORMAT = 2
+FORMAT = 3
 SPLITS = ("train", "val", "holdout")
 FILES = ("train.bin", "val.bin", "holdout.bin", "token_bytes.npy", "tokenizer.json")
 TOKENS = np.dtype("<u2")
@@ -39,6 +39,7 @@ class Corpus:
         token_bytes: int32, shape (vocab_size,); UTF-8 bytes of each token, 0 for ``bos``.
         bos: the id that begins every document.
         vocab_size: number of token ids.
+        hidden: modules and folders whose text is in val and holdout, relative to where Python looks for modules.
         facts: what identifies the data, fit for ``looper_prepare``: equal facts, equal bytes.
     """
 
@@ -49,6 +50,7 @@ class Corpus:
     token_bytes: npt.NDArray[np.int32]
     bos: int
     vocab_size: int
+    hidden: tuple[str, ...]
     facts: Mapping[str, str]
 
 
@@ -78,6 +80,7 @@ def open_corpus(folder: Path | str) -> Corpus:
         token_bytes=token_bytes,
         bos=meta["bos"],
         vocab_size=meta["vocab_size"],
+        hidden=tuple(meta["hidden"]),
         facts=facts(meta),
     )
 

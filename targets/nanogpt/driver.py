@@ -25,7 +25,8 @@ held: dict[str, Any] = {}  # what one call leaves for the next: the model, its d
 
 
 class Clock:
-    """The run budget as the candidate sees it: a little less than what is enforced from outside.
+    """The run budget as the candidate sees it: a little less than what is enforced from outside. On the CPU clock it
+    includes the imports and ``build``.
 
     With ``fixed_steps`` the budget is so many reported steps instead, whatever they cost.
     """
@@ -33,7 +34,7 @@ class Clock:
     def __init__(self, budget_s: float, clock: str, fixed_steps: int) -> None:
         self.budget_s, self.fixed_steps = budget_s, fixed_steps
         self._now = cpu_seconds if clock == "cpu" else time.monotonic
-        self._start = self._now()
+        self._start = 0.0 if clock == "cpu" else self._now()  # CPU seconds count from the start of the process
         self._reported = self._last_step = 0.0
         self.step = 0
         self.tokens = 0

@@ -1,13 +1,16 @@
 """Scores a candidate: val_bpb, bits per byte of text that training never saw. Lower is better.
 
-Worker A gets the training tokens when the clock starts, trains, hands over its weights and is dead before
-scoring. Worker B, fresh, loads them and turns validation inputs into logits; the cross-entropy is computed
-here. Worker C, fresh again, answers the audits. docs/nanogpt.md defines the metric and lists the audits.
+Worker A trains, hands over its weights and is dead before scoring. Worker B, fresh, loads them and turns validation
+inputs into logits; the cross-entropy is computed here. Worker C, fresh again, answers the audits. None of them can
+read the text that is scored. docs/nanogpt.md defines the metric and lists the audits.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,10 @@ import torch
 import audits
 import scoring
 from dataset import Corpus, open_corpus
+from hidden import hidden_paths
 from looper.evaluation import Invalid, Run
+
+Start = Callable[[], AbstractContextManager[Any]]  # of a fresh worker
 
 
 def evaluate(run: Run) -> None:
@@ -45,18 +51,25 @@ def evaluate(run: Run) -> None:
     plan = audits.make_plan(run.rng, rows, settings["rows"])
     peak_flops = scoring.matmul_flops() if run.device == "cuda" else 0.0
 
-    weights, metrics = train(run, corpus, info, peak_flops)
-    losses = score(run, info, rows, weights)
+    hide = hidden_paths(corpus, run.facts["text_path"])
+    start = partial(run.candidate, "train.py", driver="driver.py", files=("weights.py",), hide=hide)
+
+    weights, metrics = train(run, start, corpus, info, peak_flops)
+    losses = score(run, start, info, rows, weights)
     val_bpb = scoring.bits_per_byte(losses, rows)
     if math.isfinite(val_bpb):
-        metrics["audit_gap"] = audit(run, info, rows, weights, plan, losses)
+        metrics["audit_gap"] = audit(run, start, info, rows, weights, plan, losses)
     run.report(val_bpb=val_bpb, **metrics)
 
 
 def train(
-    run: Run, corpus: Corpus, info: dict[str, Any], peak_flops: float
+    run: Run, start: Start, corpus: Corpus, info: dict[str, Any], peak_flops: float
 ) -> tuple[npt.NDArray[Any], dict[str, float]]:
-    """Worker A: the weights it claims to have trained, and its metrics."""
+    """Worker A: the weights it claims to have trained, and its metrics.
+
+    CPU seconds are counted from its start: what it builds, it builds at its own cost, and there is nothing to gain from
+    learning from other text before the clock. On the wall clock, compilation comes before the run.
+    """
     settings = run.settings
     budget = {
         "budget_s": run.budget["run_s"] - settings["reserve_s"],
@@ -64,9 +77,10 @@ def train(
         "fixed_steps": settings["fixed_steps"],
     }
     tokens = run.share(corpus.train)
-    with run.candidate("train.py", driver="driver.py") as worker:
+    whole = run.budget["clock"] == "cpu"
+    with run.clock() if whole else nullcontext(), start() as worker:
         built = worker.call("setup", {**info, "purpose": "train"})
-        with run.clock():
+        with nullcontext() if whole else run.clock():
             reply = worker.call("train", tokens, budget, reply_bytes=settings["weights_mb"] << 20)
         peak_memory_mb = worker.peak_memory_mb
     weights = reply.get("weights") if isinstance(reply, dict) else None
@@ -94,24 +108,35 @@ def claimed(reply: Any, name: str) -> float:
     return float(value)
 
 
-def score(run: Run, info: dict[str, Any], rows: scoring.Rows, weights: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def score(
+    run: Run, start: Start, info: dict[str, Any], rows: scoring.Rows, weights: npt.NDArray[Any]
+) -> npt.NDArray[np.float32]:
     """Worker B: the loss of every target, (n, T). Its first batch is asked again at the end."""
     allowed = audits.Tolerance(*run.settings["tolerance"])
-    with run.candidate("train.py", driver="driver.py") as worker:
+    with start() as worker:
         ask = open_scorer(run, worker, info, weights)
-        before = worker.call("fingerprint")
+        before = fingerprint(worker)
         losses = ask.losses(rows.inputs, rows.targets)
         if not np.isfinite(losses[rows.scored]).all():
             return losses
         first = slice(0, ask.batch)
         audits.check_repeat(losses[first], ask.losses(rows.inputs[first], rows.targets[first]), allowed)
-        if worker.call("fingerprint") != before:
+        if fingerprint(worker) != before:
             raise Invalid("logits() changed the model's weights or buffers.")
     return losses
 
 
+def fingerprint(worker: Any) -> str:
+    """The hash of its weights that the worker claims. Invalid when it is no text."""
+    claim = worker.call("fingerprint")
+    if type(claim) is not str:
+        raise Invalid("the worker's fingerprint of its weights is no text.")
+    return claim
+
+
 def audit(
     run: Run,
+    start: Start,
     info: dict[str, Any],
     rows: scoring.Rows,
     weights: npt.NDArray[Any],
@@ -120,7 +145,7 @@ def audit(
 ) -> float:
     """Worker C: the same losses from cut rows and from rows in other company. The largest difference in nats."""
     allowed = audits.Tolerance(*run.settings["tolerance"])
-    with run.candidate("train.py", driver="driver.py") as worker:
+    with start() as worker:
         ask = open_scorer(run, worker, info, weights)
         audited = ask.losses(plan.inputs, rows.targets[plan.source])
     return audits.check_plan(plan, rows, losses, audited, allowed)

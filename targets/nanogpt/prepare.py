@@ -70,28 +70,29 @@ def prepare(
     source = find(corpus, shards)
     asked = json.dumps([FORMAT, source.name, source.identity, vocab, limit])
     known = cache_root() / "known" / f"{hashlib.sha256(asked.encode()).hexdigest()[:32]}.json"
-    if (found := recall(known)) is not None:
+    if (found := recall(known, source)) is not None:
         return found
     with Progress() as progress:
         other = f"{source.name}: another process is preparing this corpus; waiting for it."
         with locked(known.with_suffix(".lock"), waiting=lambda: progress.say(other)):
-            if (found := recall(known)) is not None:
+            if (found := recall(known, source)) is not None:
                 return found
             folder = make(source, vocab, limit, known.stem, progress)
             write_atomic(known, json.dumps({"folder": folder.name}).encode())
-    return described(open_corpus(folder))
+    return described(open_corpus(folder), source)
 
 
-def recall(known: Path) -> dict[str, str] | None:
+def recall(known: Path, source: Source) -> dict[str, str] | None:
     """What an earlier call with the same input made, None if it is not there or not whole."""
     try:
-        return described(open_corpus(cache_root() / json.loads(known.read_bytes())["folder"]))
+        return described(open_corpus(cache_root() / json.loads(known.read_bytes())["folder"]), source)
     except (FileNotFoundError, NotADirectoryError, CorpusError):
         return None
 
 
-def described(corpus: Corpus) -> dict[str, str]:
-    return {"folder": str(corpus.folder), **corpus.facts}
+def described(corpus: Corpus, source: Source) -> dict[str, str]:
+    """``text_path`` is no part of the folder: equal text from another path has the same one."""
+    return {"folder": str(corpus.folder), "text_path": source.path, **corpus.facts}
 
 
 def make(source: Source, vocab: int, limit: int | None, asked: str, progress: Progress) -> Path:
@@ -120,6 +121,7 @@ def make(source: Source, vocab: int, limit: int | None, asked: str, progress: Pr
         "text_bytes": chosen.text_bytes,
         "tokens": tokens,
         "skipped": chosen.skipped,
+        "hidden": chosen.hidden,
         "files": {name: {"bytes": (building / name).stat().st_size, "sha256": sha256[name]} for name in FILES},
         "versions": versions(),
     }

@@ -33,6 +33,7 @@ class Plan:
         documents: how many are used, by split.
         text_bytes: their UTF-8 bytes, by split.
         skipped: how many are not used, by reason.
+        hidden: names of the groups in val and holdout, which a worker must not see, sorted.
     """
 
     codes: bytes
@@ -40,6 +41,7 @@ class Plan:
     documents: dict[str, int]
     text_bytes: dict[str, int]
     skipped: dict[str, int]
+    hidden: list[str]
 
     def select(self, source: Source) -> Iterator[tuple[int, Document]]:
         """The documents that are used, each with its code."""
@@ -51,9 +53,9 @@ class Plan:
 def plan(source: Source, limit: int | None, advance: Callable[[int], None]) -> Plan:
     """Read ``source`` once, to its end or until ``limit`` bytes to train on, and decide.
 
-    A group of documents goes by its hash: in the order of the hashes val is filled to SHARE of the
-    text (at most ``source.scored_bytes``), then holdout, and the rest is for training. A group too big
-    for a split (LARGEST_PART of it) is for training, so that no split is a single package.
+    A group of documents that the source leaves free goes by its hash: in the order of the hashes val is filled to
+    SHARE of the text (at most ``source.scored_bytes``, or half of what is free), then holdout, and the rest is for
+    training. A group too big for a split (LARGEST_PART of it) is for training, so that no split is a single package.
 
     Raises:
         CorpusError: there is too little text to train on and to score.
@@ -77,15 +79,21 @@ def plan(source: Source, limit: int | None, advance: Callable[[int], None]) -> P
                 break
     table = np.frombuffer(bytes(digests), dtype="V32")
     size = np.array(sizes)
+    codes = np.frombuffer(bytes(fixed), dtype=np.uint8).copy()
+    # Of equal documents the first counts, or the first that is not free: what a worker may read is not scored.
+    order = np.argsort(codes == DROPPED, kind="stable")
     first = np.zeros(len(size), dtype=bool)
-    first[np.unique(table, return_index=True)[1]] = True
+    first[order[np.unique(table[order], return_index=True)[1]]] = True
     used = first & (size > 0)
     skipped["duplicate"] = int(np.count_nonzero(~first & (size > 0)))
-    codes = np.frombuffer(bytes(fixed), dtype=np.uint8).copy()
-    if not codes.any():
-        codes = by_hash(table, size, np.array(groups), used, source.scored_bytes)
+    free = used & (codes == DROPPED)
+    if free.any():
+        most = min(SHARE * int(size[used].sum()), int(size[free].sum()) / 2, source.scored_bytes or np.inf)
+        codes[free] = by_hash(table, size, np.array(groups), free, most)[free]
     codes[~used] = DROPPED
-    return checked(source, table, size, codes, +skipped)
+    scored = {groups[index] for index in np.flatnonzero((codes == VAL) | (codes == HOLDOUT)).tolist()}
+    hidden = sorted(name for name, number in names.items() if number in scored)
+    return checked(source, table, size, codes, +skipped, hidden)
 
 
 def unusable(data: bytes) -> str:
@@ -105,12 +113,12 @@ def by_hash(
     table: npt.NDArray[np.void],
     size: npt.NDArray[np.int64],
     groups: npt.NDArray[np.int64],
-    used: npt.NDArray[np.bool_],
-    scored_bytes: int | None,
+    free: npt.NDArray[np.bool_],
+    most: float,
 ) -> npt.NDArray[np.uint8]:
-    """The code of every document, as ``plan`` says; all arrays have one entry a document."""
+    """The code of every document that is ``free`` to go anywhere; arrays have one entry a document."""
     members: defaultdict[int, list[int]] = defaultdict(list)
-    for index in np.flatnonzero(used).tolist():
+    for index in np.flatnonzero(free).tolist():
         members[int(groups[index])].append(index)
 
     def key(indices: list[int]) -> bytes:
@@ -118,7 +126,6 @@ def by_hash(
             return bytes(table[indices[0]])
         return hashlib.sha256(table[indices].tobytes()).digest()
 
-    most = min(SHARE * int(size[used].sum()), scored_bytes or np.inf)
     ordered = [(indices, sum(int(size[index]) for index in indices)) for indices in sorted(members.values(), key=key)]
     codes = np.full(len(size), TRAIN, dtype=np.uint8)
     for part in LARGEST_PART:
@@ -141,6 +148,7 @@ def checked(
     size: npt.NDArray[np.int64],
     codes: npt.NDArray[np.uint8],
     skipped: Counter[str],
+    hidden: list[str],
 ) -> Plan:
     """The plan, unless there is too little text in it."""
     documents = {split: int(np.count_nonzero(codes == code)) for split, code in CODES.items()}
@@ -161,4 +169,4 @@ def checked(
     corpus = hashlib.sha256()
     for index in np.flatnonzero(codes).tolist():
         corpus.update(codes[index].tobytes() + table[index].tobytes())
-    return Plan(codes.tobytes(), corpus.hexdigest(), documents, text_bytes, dict(skipped))
+    return Plan(codes.tobytes(), corpus.hexdigest(), documents, text_bytes, dict(skipped), hidden)

@@ -26,6 +26,7 @@ import corpora
 import dataset
 import prepare
 import splits
+import withheld
 
 NANOGPT = Path(prepare.__file__).parent
 
@@ -106,6 +107,7 @@ def test_the_tokens_are_the_documents_byte_for_byte(tmp_path: Path) -> None:
 def test_an_opened_corpus_is_typed_and_cannot_be_written(tmp_path: Path) -> None:
     facts = prepare.prepare(str(folder_of(tmp_path / "text", list(texts(150)))), vocab=500)
     corpus = dataset.open_corpus(facts.pop("folder"))
+    assert facts.pop("text_path") == str(tmp_path / "text")
     assert corpus.facts == facts
     assert corpus.vocab_size == 500
     assert corpus.token_bytes.shape == (500,)
@@ -182,13 +184,14 @@ def test_the_standard_library_is_split_by_whole_packages() -> None:
         where.setdefault(document.group, set()).add(code)
         sizes[code, document.group] += len(document.data)
     assert {len(codes) for codes in where.values()} == {1}
-    total = sum(plan.text_bytes.values())
     for split in ("val", "holdout"):
-        assert 0.07 < plan.text_bytes[split] / total <= 0.08
-        biggest = max(size for (code, _), size in sizes.items() if code == splits.CODES[split])
-        assert biggest <= plan.text_bytes[split] / 0.07 * 0.08 / 2  # several packages, not a single one
+        code = splits.CODES[split]
+        assert {name for name, codes in where.items() if codes == {code}} <= withheld.UNUSED
+        # several packages, not a single one
+        assert max(size for (own, _), size in sizes.items() if own == code) <= plan.text_bytes[split] / 2
+    assert plan.hidden == sorted(name for name, codes in where.items() if name and codes != {splits.TRAIN})
     assert {"test", "idlelib", "lib2to3", "site-packages"}.isdisjoint(where)
-    assert {"json", "argparse"} <= where.keys()
+    assert not {"json", "argparse"} & set(plan.hidden)
 
 
 def test_scored_text_is_capped_and_the_rest_is_trained_on(tmp_path: Path) -> None:
@@ -270,7 +273,7 @@ def test_several_at_once_make_one_corpus(tmp_path: Path, cache: Path) -> None:
     ]
     answers = [process.communicate()[0] for process in started]
     assert [process.returncode for process in started] == [0, 0, 0]
-    assert len(set(answers)) == 1
+    assert len({json.loads(answer)["folder"] for answer in answers}) == 1
     made = [entry.name for entry in cache.iterdir() if entry.name.startswith("text-")]
     assert len(made) == 1
     dataset.verify(cache / made[0])
