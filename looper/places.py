@@ -24,8 +24,15 @@ def home_of(folder: Path) -> Path:
 
 
 def make_folder(home: Path) -> Path:
-    """``.looper`` in ``home``, made so that git does not see it."""
+    """``.looper`` in ``home``, made so that git does not see it.
+
+    Raises:
+        SessionError: when a link lies there, which a repository may bring along: what is written to it goes elsewhere.
+    """
     folder = home / FOLDER
+    for path in (folder, *folder.glob("*"), *folder.glob("*/*")):
+        if path.is_symlink():
+            raise SessionError(f"{path} is a link, through which looper would write elsewhere. Remove it.")
     folder.mkdir(exist_ok=True)
     ignore = folder / ".gitignore"
     if not ignore.is_file() or ignore.read_text(errors="replace") != IGNORE:
