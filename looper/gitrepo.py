@@ -28,6 +28,9 @@ ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "",  # a git of before 2.39.4 does not know the line above and would run the remote's command
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_GRAFT_FILE": "/dev/null",
     "GIT_AUTHOR_NAME": "looper",
     "GIT_AUTHOR_EMAIL": "looper@localhost",
     "GIT_COMMITTER_NAME": "looper",
@@ -100,7 +103,9 @@ def merge(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
 
 def user_excludes(folder: Path) -> str:
     """The file of patterns that the user has git ignore besides a checkout's own; reading the setting runs nothing."""
-    done = _run("-C", str(folder), "config", "--type=path", "--get", "core.excludesFile", environment=dict(os.environ))
+    where = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
+    rest = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or key in where}
+    done = _run("-C", str(folder), "config", "--type=path", "--get", "core.excludesFile", environment=rest)
     usual = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     return os.fsdecode(done.stdout.removesuffix(b"\n")) or os.path.join(usual, "git", "ignore")
 

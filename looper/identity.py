@@ -11,7 +11,9 @@ from typing import Any
 
 from looper import __version__, hardware
 from looper.errors import SessionError, TargetError
+from looper.isolation import Isolation
 from looper.models import Target
+from looper.proposal import unfit
 
 PACKAGES = ("torch", "triton", "numpy", "numba", "tokenizers")  # whose versions move figures
 WHERE = "_path"  # ends the name of a fact that says where something is, not what it is
@@ -26,11 +28,11 @@ class Identity:
     facts: Mapping[str, str]
     machine: Mapping[str, str]
     versions: Mapping[str, str]
-    isolation: str
+    isolation: Mapping[str, str]
     locked: Mapping[str, str]
 
     @classmethod
-    def of(cls, target: Target, facts: Mapping[str, str], isolation: str, files: Mapping[str, bytes]) -> Identity:
+    def of(cls, target: Target, facts: Mapping[str, str], isolation: Isolation, files: Mapping[str, bytes]) -> Identity:
         """The identity of a session on ``target`` here and now; ``files`` are all files of its folder.
 
         Raises:
@@ -50,7 +52,7 @@ class Identity:
             "settings": settings,
         }
         identifying = {name: value for name, value in facts.items() if not name.endswith(WHERE)}
-        return cls(described, identifying, hardware.fingerprint(), _versions(), isolation, locked)
+        return cls(described, identifying, hardware.fingerprint(), _versions(), asdict(isolation), locked)
 
     @property
     def environment(self) -> str:
@@ -69,8 +71,9 @@ class Identity:
         """
         now = self.as_dict()
         differs = []
-        for part in ("target", "facts", "isolation", "locked"):
+        for part in ("target", "facts", "locked"):
             differs += _differences(part, then.get(part), now[part])
+        differs += _differences("isolation level", then["isolation"]["level"], now["isolation"]["level"])
         for name in COMPARED_MACHINE:
             differs += _differences(f"machine's {name}", then["machine"].get(name), now["machine"].get(name))
         if differs:
@@ -89,13 +92,24 @@ def check_files(target: Target, files: dict[str, bytes]) -> dict[str, bytes]:
     """
     for name in (*target.editable, target.evaluator):
         if name not in files:
-            raise TargetError(f"git ignores {name} of the target {target.name}. Take it out of .gitignore.")
+            raise TargetError(_why_missing(target, name))
     for name in target.editable:
         try:
-            files[name].decode()
+            text = files[name].decode()
         except UnicodeDecodeError:
             raise TargetError(f"The editable file {name} of the target {target.name} is not UTF-8 text.") from None
+        if why := unfit(name, text):
+            raise TargetError(f"The target {target.name} {why}, which no proposal may. Mend the file.")
     return files
+
+
+def _why_missing(target: Target, name: str) -> str:
+    """Why a file that is there does not belong to the target's folder."""
+    root = target.root.resolve()
+    for path in (root / name, *(root / name).parents):
+        if path.is_symlink():
+            return f"{path} of the target {target.name} is a link. Put what it leads to in its place."
+    return f"git ignores {name} of the target {target.name}. Take it out of .gitignore."
 
 
 def locked_files(target: Target, files: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +17,7 @@ import pluggy
 from looper import hookspecs
 from looper.errors import LooperError, ProposerError, TargetError
 from looper.evaluation.logtext import one_line
+from looper.filenames import fault_of_declared
 from looper.models import Option, Proposer, Target
 from looper.places import is_tag
 
@@ -183,11 +184,8 @@ def _check(target: Target) -> None:
         )
     if not target.editable:
         raise TargetError(f"The target {target.name} names no editable file.")
+    if fault := fault_of_declared(target):
+        raise TargetError(f"The target {target.name} {fault}")
     for name in (*target.editable, target.evaluator):
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or str(path) != name:
-            raise TargetError(f"{name!r} of the target {target.name} must be a plain path below its folder.")
         if not (target.root / name).is_file():
             raise TargetError(f"The target {target.name} has no file {name} in {target.root}.")
-    if target.evaluator in target.editable:
-        raise TargetError(f"{target.evaluator} of the target {target.name} is the evaluator: it cannot be editable.")

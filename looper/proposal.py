@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from looper.evaluation.logtext import one_line
+from looper.filenames import shown
 from looper.models import Experiment, Measurement, Proposal, Target
 
 MAX_BYTES = 1 << 20  # of one editable file
@@ -20,22 +21,27 @@ def check(target: Target, proposal: Proposal) -> str:
     for name, given in proposal.files.items():
         text: object = given  # a plugin may have been careless
         if name not in target.editable:
-            return f"changes {one_line(str(name))!r}; the editable files are {', '.join(target.editable)}"
+            return f"changes {shown(name)}; the editable files are {', '.join(target.editable)}"
         if not isinstance(text, str):
             return f"gives a {type(text).__name__} for {name}, not its text"
-        if "\0" in text:
-            return f"puts a null character into {name}"
-        try:
-            size = len(text.encode())
-        except UnicodeEncodeError:
-            return f"puts characters into {name} that are not Unicode text"
-        if size > MAX_BYTES:
-            return f"makes {name} {size} bytes long (the limit is {MAX_BYTES})"
+        if why := unfit(name, text):
+            return why
     try:
         json.dumps(dict(proposal.meta), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         return f"carries meta that are not plain values: {one_line(str(error))}"
     return ""
+
+
+def unfit(name: str, text: str) -> str:
+    """What is done to the editable file of that name by giving it this text; empty when that may be done."""
+    if "\0" in text:
+        return f"puts a null character into {name}"
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        return f"puts characters into {name} that are not Unicode text"
+    return f"makes {name} {size} bytes long (the limit is {MAX_BYTES})" if size > MAX_BYTES else ""
 
 
 def tidy(proposal: Proposal, *, keep_meta: bool) -> Proposal:

@@ -40,9 +40,20 @@ class Refs:
     def check_free(self, *, new: bool) -> None:
         """Look for what stands in the way; a ``new`` session must find nothing of its name.
 
+        A name that leads to another one is in the way always: what is written to it would be written there.
+
         Raises:
             WorkspaceError: naming it, and what to do.
         """
+        for link in self._linked_folders():
+            raise WorkspaceError(f"{link} is a link, so that {self.name} could be another branch. Remove it.")
+        for line in self._git("for-each-ref", "--format=%(symref) %(refname)", self._branch, self._own).splitlines():
+            leads_to, _, name = os.fsdecode(line).partition(" ")
+            if leads_to:
+                raise WorkspaceError(
+                    f"{name} is not a name of its own, it leads to {leads_to}. Remove it with: "
+                    f"git symbolic-ref --delete {shlex.quote(name)}"
+                )
         if self._git.resolve("refs/heads/looper"):
             raise WorkspaceError(
                 f"There is a branch named 'looper', beside which git can have no branch {self.name!r}. "
@@ -61,16 +72,26 @@ class Refs:
         Only the holder of the session may call this: nobody else has business with these names for longer
         than an instant, and an instant is waited for.
         """
-        folder = Path(os.fsdecode(self._git("rev-parse", "--git-path", "refs").removesuffix(b"\n")))
-        tail = Path(self._own).relative_to("refs")
-        head = Path(self._branch).relative_to("refs")
-        locks = [folder / head.with_name(f"{head.name}.lock"), *(folder / tail).rglob("*.lock")]
+        folder = self._folder()
+        locks = [folder / f"{self._branch}.lock"]
+        for place, _, names in os.walk(folder / self._own):  # which follows no links
+            locks += [Path(place, name) for name in names if name.endswith(".lock")]
         for lock in locks:
             while lock.exists():
                 if time.time() - lock.stat().st_mtime > LOCK_S:
                     lock.unlink(missing_ok=True)
                 else:
                     time.sleep(0.05)
+
+    def _folder(self) -> Path:
+        """The folder in which references are files."""
+        return Path(os.fsdecode(self._git("rev-parse", "--git-path", "refs").removesuffix(b"\n"))).parent
+
+    def _linked_folders(self) -> list[Path]:
+        """Folders on the way to this session's names that are links; the whole of ``refs`` may be one."""
+        folder = self._folder()
+        names = [Path(self._branch), Path(self._own, "tried", "0")]
+        return [link for name in names for below in list(name.parents)[:-2] if (link := folder / below).is_symlink()]
 
     def follow(self, champion: str, former: str, known: Collection[str]) -> str:
         """Put the branch on ``champion`` and return what the user should know about it, mostly nothing.

@@ -11,19 +11,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import stat
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from looper.errors import WorkspaceError
+from looper.filenames import SKIPPED, fault, shown, twins
 from looper.gitrepo import Git, repository_of, user_excludes
 from looper.places import make_folder
+from looper.plainfile import DATA_ELSEWHERE, is_installed, read_plain
 from looper.refs import Refs
 
-MAX_FILE = 64 << 20  # a target's folder is code, not data
-SKIPPED = frozenset({".git", ".looper", "__pycache__", ".venv"})
+MAX_ALL = 256 << 20  # bytes of all files together
+PLAIN = ("100644", "100755")  # git's modes of files that are no links
 
 
 class Workspace:
@@ -77,19 +78,32 @@ class Workspace:
         """Every file of the target's folder as it is now, by path relative to it; not those that git ignores.
 
         Raises:
-            WorkspaceError: when one is no plain file, or too large to be part of a target.
+            WorkspaceError: when one is no plain file of its own, has a name that could be taken for another, or is too
+                large to be part of a target.
         """
-        return {name: _read_plain(self.root / name) for name in self._names_on_disk()}
+        files: dict[str, bytes] = {}
+        left = MAX_ALL
+        for name in self._names_on_disk():
+            files[name] = read_plain(self.root, name)
+            left -= len(files[name])
+            if left < 0:
+                raise WorkspaceError(f"The files in {self.root} have more than {MAX_ALL >> 20} MiB. {DATA_ELSEWHERE}")
+        return files
 
     def files_at(self, commit: str) -> dict[str, bytes]:
         """Every file of the target's folder at ``commit``, by path relative to it."""
-        entries = self._entries(commit)
+        entries = {name: blob for name, blob in self._entries(commit).items() if blob}
         out = self.git("cat-file", "--batch", data="".join(f"{blob}\n" for blob in entries.values()).encode())
         files, at = {}, 0
-        for name in entries:
+        for name, blob in entries.items():
             end = out.index(b"\n", at)
             size = int(out[at:end].split()[2])
             files[name] = out[end + 1 : end + 1 + size]
+            if _blob_id(files[name], like=blob) != blob:  # git itself looks at that in fsck alone
+                raise WorkspaceError(
+                    f"The object {blob[:12]}, {name} of the commit {commit[:12]}, is not what it was in the repository "
+                    f"{self.git.git_dir}. See what else is damaged with: git fsck"
+                )
             at = end + 1 + size + 1
         return files
 
@@ -97,37 +111,52 @@ class Workspace:
         return self._entries(commit) == {name: _blob_id(data, like=commit) for name, data in files.items()}
 
     def _entries(self, commit: str) -> dict[str, str]:
-        """path relative to the target's folder -> blob."""
+        """path relative to the target's folder -> blob; empty for links and submodules."""
         out = self.git("ls-tree", "-r", "-z", "--full-tree", commit, "--", *([self._prefix] if self._prefix else []))
         entries = {}
         for line in out.split(b"\0")[:-1]:
             head, _, path = line.partition(b"\t")
-            _, kind, blob = head.decode().split()
-            if kind == "blob":
-                entries[os.fsdecode(path).removeprefix(self._prefix)] = blob
+            mode, _, blob = head.decode().split()
+            entries[os.fsdecode(path).removeprefix(self._prefix)] = blob if mode in PLAIN else ""
         return entries
 
     def _names_on_disk(self) -> list[str]:
-        if self._own:
-            found = [
-                (Path(place) / name).relative_to(self.root).as_posix()
-                for place, folders, names in os.walk(self.root)
-                for name in names
-                if not SKIPPED & set(Path(place).relative_to(self.root).parts)
-            ]
-        else:
-            # -C: a pathspec is read from where git stands, and looper may stand anywhere
-            listing = self.git(
-                "-C", str(self.home), "-c", f"core.excludesFile={user_excludes(self.home)}", f"--work-tree={self.home}",
-                "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--full-name", "--",
-                f":(literal){self._prefix}",
-            )  # fmt: skip
-            names = {os.fsdecode(name).removeprefix(self._prefix) for name in listing.split(b"\0")[:-1]}
-            found = [name for name in names if not SKIPPED & set(PurePosixPath(name).parts)]
+        listed = self._below() if self._own else self._listed_by_git()
+        found = sorted(
+            name
+            for name in listed
+            if not SKIPPED & set(PurePosixPath(name).parts) and os.path.lexists(self.root / name)
+        )
         for name in found:
-            if any("\udc80" <= char <= "\udcff" for char in name):
-                raise WorkspaceError(f"The name of the file {name!r} in {self.root} is not UTF-8. Rename it.")
-        return sorted(name for name in found if os.path.lexists(self.root / name))
+            if name.endswith("/"):
+                raise WorkspaceError(f"{self.root / name} is a repository of its own. Have git ignore it.")
+            if why := fault(name):
+                raise WorkspaceError(f"The name of the file {shown(name)} in {self.root} {why}. Rename it.")
+        if pair := twins(found):
+            one, other = map(shown, pair)
+            raise WorkspaceError(f"{one} and {other} in {self.root} could be taken for one another. Rename one.")
+        return found
+
+    def _below(self) -> Iterator[str]:
+        for place, folders, names in os.walk(self.root):
+            folders[:] = [name for name in folders if name not in SKIPPED]
+            for name in names:
+                yield (Path(place) / name).relative_to(self.root).as_posix()
+
+    def _listed_by_git(self) -> set[str]:
+        for folder in (self.root, *self.root.parents):
+            ignore = folder / ".gitignore"
+            if os.path.lexists(ignore) and not ignore.is_file():  # git would wait for ever for a pipe's other end
+                raise WorkspaceError(f"{ignore} is not a plain file. Remove it.")
+            if folder == self.home:
+                break
+        # -C: a pathspec is read from where git stands, and looper may stand anywhere
+        listing = self.git(
+            "-C", str(self.home), "-c", f"core.excludesFile={user_excludes(self.home)}", f"--work-tree={self.home}",
+            "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--full-name", "--",
+            f":(literal){self._prefix}",
+        )  # fmt: skip
+        return {os.fsdecode(name).removeprefix(self._prefix) for name in listing.split(b"\0")[:-1]}
 
     # -- candidates --------------------------------------------------------------------------------------
 
@@ -178,18 +207,6 @@ def _quoted(path: str) -> bytes:
     return b'"%s"' % os.fsencode(path).replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
 
 
-def _read_plain(path: Path) -> bytes:
-    status = os.lstat(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise WorkspaceError(f"{path} is not a plain file. A target's folder may hold plain files only.")
-    if status.st_size > MAX_FILE:
-        raise WorkspaceError(
-            f"{path} has {status.st_size >> 20} MiB; files of a target may have {MAX_FILE >> 20}. Keep data outside "
-            "the target's folder, or have git ignore it."
-        )
-    return path.read_bytes()
-
-
 def _blob_id(data: bytes, like: str) -> str:
     """git's name for these bytes, in a repository that has commits like this one (SHA-1 or SHA-256)."""
     algorithm = "sha1" if len(like) == 40 else "sha256"
@@ -203,7 +220,7 @@ def locate(root: Path) -> tuple[Path, Path | None]:
     or the current one for a target that was installed as a package.
     """
     root = root.resolve()
-    if {"site-packages", "dist-packages"} & set(root.parts):
+    if is_installed(root):
         return Path.cwd(), None
     found = repository_of(root)
     if found is not None and (root == found[0] or not _is_ignored(root, *found)):
