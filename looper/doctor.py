@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from looper import hardware, sandbox
+from looper.places import cache_folder
 
 #: Optional packages, and the extra of looper's that brings each.
 PACKAGES = {
@@ -124,7 +125,7 @@ def package(name: str) -> Check:
 
 
 def isolation() -> Iterator[Check]:
-    layers = sandbox.probe()
+    layers = sandbox.report()
     without: State = "missing" if any(layer.on for layer in layers) else "fails"
     for layer in layers:
         state = "ok" if layer.on else without
@@ -149,12 +150,6 @@ def clock() -> Check:
         advice = "Timings of short runs are coarse: start the kernel with clocksource=tsc if it can."
         return Check("clock", "missing", found, advice)
     return Check("clock", "ok", found)
-
-
-def cache_folder() -> Path:
-    """Where targets keep what they prepare once: ``looper`` in $LOOPER_CACHE, $XDG_CACHE_HOME or ~/.cache."""
-    chosen = os.environ.get("LOOPER_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(chosen).expanduser() / "looper"
 
 
 def cache() -> Check:

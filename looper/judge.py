@@ -12,6 +12,7 @@ VERDICT_OF_FAILURE: dict[Status, Verdict] = {
     "infra": "crash",
     "timeout": "timeout",
     "invalid": "invalid",
+    "tampered": "invalid",
 }
 
 

@@ -23,6 +23,7 @@ def run(lab: Lab, stop: Callable[[Record], str]) -> str:
         while not reason and lab.record.champion and lab.runner.free:
             reason = propose(lab) or stop(lab.record)
         if not lab.runner.busy:
+            lab.runner.check_environment()
             return reason
         for done in lab.wait():
             settle(lab, done)
@@ -60,9 +61,17 @@ def propose(lab: Lab) -> str:
 
 
 def settle(lab: Lab, done: Done) -> None:
-    """Write down what was measured, then give the verdict."""
+    """Write down what was measured, then give the verdict; end the session when the scores are in danger.
+
+    Raises:
+        SessionError: when files were changed that scores rest on, or the evaluator keeps failing.
+    """
     lab.note(done)
-    rule(lab, done.job, done.measurement)
+    try:
+        rule(lab, done.job, done.measurement)
+    finally:
+        if done.measurement.status == "tampered":
+            raise SessionError(tampering(done))
     if lab.faults >= FAULTS:
         raise SessionError(
             f"The evaluator failed {FAULTS} times in a row, by no fault of a candidate: {done.measurement.reason} "
@@ -80,3 +89,16 @@ def rule(lab: Lab, job: Job, measurement: Measurement) -> None:
         lab.reapply(job, measurement)
     else:
         lab.decide(job, lab.judge(lab.champion, measurement), measurement)
+
+
+def tampering(done: Done) -> str:
+    """Why the session ends after a measurement during which something was changed, and what to do."""
+    n, changes = done.job.experiment.n, "\n  ".join(done.measurement.facts["tampered"])
+    return (
+        f"Files that scores rest on were changed while experiment {n} was measured. Its score was not taken.\n"
+        f"  {changes}\n"
+        f"See what the candidate does with `looper show {n}` and `looper diff {n}`. Files of the target are laid out "
+        "anew for every experiment; anything else that is listed is yours to mend. If it was you, who installed or "
+        "updated something, start a new session with --fresh: measurements before and after are not comparable. "
+        "Else run the same command again to go on."
+    )

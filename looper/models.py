@@ -17,8 +17,8 @@ Direction = Literal["min", "max"]
 Clock = Literal["wall", "cpu"]
 Device = Literal["cpu", "cuda"]
 
-#: How a measurement ended. Only ``ok`` carries metrics.
-Status = Literal["ok", "crash", "oom", "nan", "timeout", "invalid", "infra"]
+#: How a measurement ended. Only ``ok`` carries metrics. ``tampered``: what the score rests on was changed meanwhile.
+Status = Literal["ok", "crash", "oom", "nan", "timeout", "invalid", "tampered", "infra"]
 
 #: What became of an experiment.
 Verdict = Literal["keep", "discard", "crash", "timeout", "invalid", "duplicate", "stale"]
@@ -122,6 +122,8 @@ class Target:
         settings: plain values the evaluator reads as ``run.settings``; part of the session's identity.
         evaluator: path of the locked evaluator, relative to ``root``.
         program: path of the instructions for proposers, relative to ``root``.
+        preload: modules that evaluator and worker begin with, imported once a session and not once an experiment.
+            They must start no thread and touch no GPU when they are imported.
     """
 
     name: str
@@ -133,6 +135,7 @@ class Target:
     settings: Mapping[str, Any] = field(default_factory=dict)
     evaluator: str = "evaluate.py"
     program: str = "program.md"
+    preload: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.editable, tuple):

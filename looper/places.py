@@ -1,8 +1,13 @@
-"""Where sessions lie on the disk: ``<home>/.looper/<tag>/``."""
+"""Where things lie on the disk: sessions in ``<home>/.looper/<tag>/``, what is prepared once in the cache."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
 import re
+import stat
+import sys
 from collections.abc import Collection
 from pathlib import Path
 
@@ -79,3 +84,28 @@ def existing(home: Path, tag: str | None) -> Path:
     here = f"Sessions there: {', '.join(found)}." if found else "Start one with: looper run TARGET"
     what = f"no session {tag!r}" if tag else "no session"
     raise SessionError(f"There is {what} in {home / FOLDER}. {here}")
+
+
+def cache_folder() -> Path:
+    """Where looper keeps what it prepares once: ``looper`` in $LOOPER_CACHE, $XDG_CACHE_HOME or ~/.cache."""
+    chosen = os.environ.get("LOOPER_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(chosen).expanduser() / "looper"
+
+
+def pycache_folder() -> Path | None:
+    """A folder for this interpreter's compiled modules that nobody else can write to, made where it is missing.
+
+    Returns:
+        None when there is none: it cannot be made, is a link, belongs to somebody else, or is open to others.
+    """
+    key = hashlib.sha256(f"{os.path.realpath(sys.executable)} {sys.version}".encode()).hexdigest()[:12]
+    try:
+        folder = cache_folder().absolute() / "pycache" / f"{sys.implementation.cache_tag}-{key}"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        status = folder.lstat()
+    except (OSError, RuntimeError):  # the latter from a user without a home
+        return None
+    private = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
+    return folder if private else None

@@ -12,7 +12,7 @@ from typing import Any
 from looper.errors import LedgerError
 from looper.models import Experiment, Measurement
 
-FORMAT = 1  # of the ledger
+FORMAT = 2  # of the ledger
 
 
 class Record:

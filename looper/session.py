@@ -21,6 +21,7 @@ from looper.errors import LooperError, SessionError, TargetError
 from looper.gitrepo import Git
 from looper.identity import Identity, check_files, locked_files
 from looper.interrupt import interruptible
+from looper.isolation import choose
 from looper.kept import replay_of
 from looper.lab import Lab, View
 from looper.ledger import Ledger
@@ -33,7 +34,6 @@ from looper.runner import LocalRunner, slots_for
 from looper.stop import Request, Stop
 from looper.workspace import Workspace, locate
 
-SANDBOX = "process"
 LOCK_TRIES = 20  # a process that a killed looper was just starting may hold the lock for an instant
 
 
@@ -100,7 +100,8 @@ def open_session(plugins: pluggy.PluginManager, target: Target, request: Request
         facts = plugin.facts_of(plugins, target)
         proposer = _proposer(plugins, target, request, place)
         on_disk = check_files(target, workspace.files_on_disk())
-        identity = Identity.of(target, facts, SANDBOX, on_disk)
+        isolation = choose(request.isolation)
+        identity = Identity.of(target, facts, isolation, on_disk)
         path = ledger_path(workspace.home, tag)
         workspace.refs.check_free(new=not (path.is_file() and path.stat().st_size))
         workspace.refs.open_locks()
@@ -133,7 +134,7 @@ def open_session(plugins: pluggy.PluginManager, target: Target, request: Request
             judge=_judge(plugins, target),
             notify=_notify(plugins, target),
             workspace=workspace,
-            runner=LocalRunner(target, folder / "slots", locked_files(target, files), facts, slots, SANDBOX),
+            runner=LocalRunner(target, folder / "slots", locked_files(target, files), facts, slots, isolation.sandbox),
             ledger=ledger,
             record=record,
             environment=identity.environment,

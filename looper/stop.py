@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from looper.isolation import Wish
 from looper.models import Target
 from looper.record import Record
 
@@ -23,6 +24,7 @@ class Request:
         experiments: how many more to make, None for no limit.
         hours: how long to go on, None for no limit.
         proposer: name of the proposer.
+        isolation: what candidates are held back by.
         options: values of the plugins' own options.
     """
 
@@ -34,6 +36,7 @@ class Request:
     hours: float | None = None
     proposer: str = "search"
     options: Mapping[str, Any] = field(default_factory=dict)
+    isolation: Wish = field(default_factory=Wish)
 
 
 class Stop:

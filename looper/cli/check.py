@@ -8,20 +8,22 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 
 from looper import hardware
+from looper.cli.isolating import isolation_options, wish_of
 from looper.cli.targets import TargetCommand, manager_and_target
 from looper.cli.wrong import Wrong, wrong_candidates
 from looper.identity import check_files, locked_files
+from looper.isolation import choose
 from looper.models import Experiment, Measurement, Target
 from looper.plugins import facts_of
 from looper.report import conformance
 from looper.report.conformance import Finding, Ticker
 from looper.report.terminal import output
 from looper.runner import Done, Job, LocalRunner, slots_for
-from looper.session import SANDBOX
 from looper.workspace import Workspace, locate
 
 
@@ -29,14 +31,16 @@ from looper.workspace import Workspace, locate
 @click.argument("target")
 @click.option("--slots", type=click.IntRange(min=1), help="Candidates at once; default: one a GPU, or one a core.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@isolation_options
 @click.pass_context
-def check(ctx: click.Context, target: str, slots: int | None, as_json: bool) -> None:
+def check(ctx: click.Context, /, target: str, slots: int | None, as_json: bool, **isolation: Any) -> None:
     """Measure the unedited files of TARGET, and every candidate in its folder wrong/: each must be refused.
 
     A candidate is a file wrong/NAME.py in place of the first editable file, or a folder wrong/NAME with several. One
     that begins with the comment "# expect: no gain" may run, but not score better than the unedited files.
     """
     plugins, chosen, _ = manager_and_target(ctx, target)
+    confined = choose(wish_of(isolation))
     facts = facts_of(plugins, chosen)
     with TemporaryDirectory(prefix="looper-check-") as folder:
         home, git_dir = locate(chosen.root)
@@ -44,9 +48,12 @@ def check(ctx: click.Context, target: str, slots: int | None, as_json: bool) -> 
         files = check_files(chosen, Workspace(chosen.root, "check", place).files_on_disk())
         candidates = wrong_candidates(chosen, files)
         devices = slots_for(chosen, slots, hardware.gpus())
-        runner = LocalRunner(chosen, Path(folder, "slots"), locked_files(chosen, files), facts, devices, SANDBOX)
+        runner = LocalRunner(
+            chosen, Path(folder, "slots"), locked_files(chosen, files), facts, devices, confined.sandbox
+        )
         try:
             baseline, findings = _examine(chosen, files, candidates, runner, quiet=as_json)
+            runner.check_environment()
         finally:
             runner.close()
     ok = baseline.status == "ok" and all(found.ok for found in findings)
@@ -88,6 +95,8 @@ def _examine(
             )
             findings.append(found)
             tell(conformance.lines(found))
+            if found.outcome == "tampered":
+                return baseline, findings
     assert baseline is not None, "the runner lost the baseline"
     return baseline, findings
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
+from looper.cli.isolating import isolation_options, wish_of
 from looper.cli.targets import TargetCommand, manager_and_target
 from looper.report.live import view_for
 from looper.session import open_session
@@ -19,9 +22,11 @@ from looper.stop import Request
 @click.option("--resume", is_flag=True, help="Insist on resuming: an error when there is no such session.")
 @click.option("--slots", type=click.IntRange(min=1), help="Experiments at once; default: one a GPU, or one a core.")
 @click.option("--proposer", default="search", show_default=True, help="Who suggests the changes.")
+@isolation_options
 @click.pass_context
 def run(
     ctx: click.Context,
+    /,
     target: str,
     experiments: int | None,
     hours: float | None,
@@ -30,6 +35,7 @@ def run(
     resume: bool,
     slots: int | None,
     proposer: str,
+    **isolation: Any,
 ) -> None:
     """Optimise TARGET, a folder or an installed target, until a stop rule or Ctrl-C.
 
@@ -39,7 +45,7 @@ def run(
     if fresh and resume:
         raise click.UsageError("--fresh opens a new session and --resume insists on an old one: give one of them.")
     plugins, chosen, options = manager_and_target(ctx, target)
-    request = Request(tag, fresh, resume, slots, experiments, hours, proposer, options)
+    request = Request(tag, fresh, resume, slots, experiments, hours, proposer, options, wish_of(isolation))
     view = view_for(chosen, request)
     session = open_session(plugins, chosen, request, view)
     view.opened(session)

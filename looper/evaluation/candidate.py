@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -14,7 +12,7 @@ from looper.evaluation.channel import Channel, Closed
 from looper.evaluation.failures import Crash, Failure, Invalid, OutOfMemory, signal_name
 from looper.evaluation.logtext import clean, one_line
 from looper.evaluation.wire import WireError
-from looper.sandbox import Sandbox, Spec, Usage
+from looper.sandbox import WORK_IN_ENV, Limits, Sandbox, Spec, Usage
 from looper.sandbox.proctree import oom_kills
 
 REPLY_BYTES = 64 << 20
@@ -26,39 +24,50 @@ class Host(NamedTuple):
 
     Args:
         sandbox: the isolation backend.
-        root: the folder with the target's files.
-        scratch: where its working folder is made.
+        scratch: a folder for what a backend has to put on the disk.
         device: ``cpu`` or ``cuda``.
+        devices: device nodes of its GPU.
         cores: the cores it may run on; empty for all.
+        memory_mb: MiB that it may use; None for no limit.
         check: called all the time while it is waited for; raises a Failure when a budget is used up.
         progress: takes what it claims about its progress.
     """
 
     sandbox: Sandbox
-    root: str
     scratch: str
     device: str
+    devices: tuple[str, ...]
     cores: tuple[int, ...]
+    memory_mb: int | None
     check: Callable[[], None]
     progress: Callable[[Mapping[str, float]], None]
 
 
 class Candidate:
-    """What ``run.candidate(...)`` yields. Attributes: ``layers``, the isolation layers that are on."""
+    """What ``run.candidate(...)`` yields. Attributes: ``layers``, the isolation layers that are on.
 
-    def __init__(self, host: Host) -> None:
+    Args:
+        host: what it is started with.
+        files: what it sees of the target, by path.
+        hidden: files and folders that it must not be able to read.
+    """
+
+    def __init__(self, host: Host, files: Mapping[str, bytes], hidden: tuple[str, ...] = ()) -> None:
         self._host = host
         self._peak_mb = 0.0
         self._failure: Failure | None = None
         self._closed = False
         self._oom_kills = oom_kills()
-        self._folder = tempfile.mkdtemp(prefix="worker-", dir=host.scratch)
         self._process = host.sandbox.start(
             Spec(
                 main="looper.evaluation.worker",
-                env=worker_environment(self._folder, host.device),
-                cwd=self._folder,
+                env=worker_environment(WORK_IN_ENV, host.device),
+                files=files,
+                scratch=host.scratch,
+                limits=Limits(memory_mb=host.memory_mb),
                 cores=host.cores,
+                devices=host.devices,
+                hidden=hidden,
             )
         )
         self.layers = self._process.layers
@@ -71,8 +80,7 @@ class Candidate:
 
     def load(self, path: str, driver: str | None) -> None:
         """Import the candidate's file in the worker, and the driver. Raises as :meth:`call` does."""
-        order = {"root": self._host.root, "candidate": path, "driver": driver}
-        self._exchange({"load": order}, REPLY_BYTES, path)
+        self._exchange({"load": {"candidate": path, "driver": driver}}, REPLY_BYTES, path)
 
     def call(self, function: str, *args: Any, reply_bytes: int = REPLY_BYTES) -> Any:
         """Call a function in the worker and return its claim.
@@ -101,11 +109,10 @@ class Candidate:
         return self._process.waited_s()
 
     def close(self) -> tuple[str, ...]:
-        """End the whole process tree, remove its folder, and return the tail of what it printed."""
+        """End the whole process tree and return the tail of what it printed."""
         self._closed = True
         self._process.kill()
         self._channel.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
         return self._channel.log.lines()
 
     def _exchange(self, message: dict[str, Any], reply_bytes: int, what: str) -> Any:
@@ -145,6 +152,9 @@ class Candidate:
         if not self._process.reap():
             return Invalid(f"the worker closed its channel during {what} and ran on, without an answer.")
         code = self._process.exit_code
+        if self._process.out_of_memory():
+            limit = f" (the limit is {self._host.memory_mb} MiB)" if self._host.memory_mb else ""
+            return OutOfMemory(f"the candidate was ended during {what}: it used too much memory{limit}.")
         if code is None:
             return Crash(f"the worker was ended from outside during {what}, without an answer.")
         if code >= 0:

@@ -37,7 +37,8 @@ def main(events: int, keeper: Keeper) -> None:
 def evaluate_job(job: dict[str, Any], keeper: Keeper, emit: Callable[..., None]) -> None:
     """Evaluate, and emit the result, whatever happens."""
     started = time.monotonic()
-    run = Run(job, emit, sandbox.get(job["sandbox"], keeper.launch))
+    confinement = sandbox.Sandbox(job["sandbox"], keeper.launch)
+    run = Run(job, emit, confinement)
     try:
         evaluate = load_evaluator(Path(job["root"]), job["evaluator"], job["locked"], job["editable"])
         result = result_of(run, evaluate)
@@ -49,7 +50,8 @@ def evaluate_job(job: dict[str, Any], keeper: Keeper, emit: Callable[..., None])
     run.timings["total_s"] = time.monotonic() - started
     run_s = run.timings["run_s"]
     facts = {
-        "isolation": job["sandbox"],
+        "isolation": confinement.name,
+        "level": confinement.level.name.lower(),
         "layers": list(run.layers),
         "peak_memory_mb": round(run.peak_memory_mb, 1),
     }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 STARVED = 0.3  # share of a run that hit its wall cap without a core to run on, to call it starved
 LOOK_EVERY_S = 0.02
 PROGRESS_EVERY_S = 0.1
+MOST_MEMORY = 0.9  # of the machine's: what is left keeps looper alive
 MOST_PROCESSES = 512  # of one worker: what multiplies beyond it would take the machine with it
 
 
@@ -50,9 +52,17 @@ class Run:
         self.log_lines: list[str] = []
         self._metric: str = job["metric"]
         self._editable = frozenset(job["editable"])
+        self._locked = frozenset(job["locked"])
         self._emit = emit
         self._host = Host(
-            sandbox, job["root"], job["scratch"], self.device, tuple(job["cores"]), self.check_budgets, self.progress
+            sandbox,
+            job["scratch"],
+            self.device,
+            tuple(job["devices"]),
+            tuple(job["cores"]),
+            self.budget["memory_mb"] or most_memory_mb(),
+            self.check_budgets,
+            self.progress,
         )
         self._workers: list[Candidate] = []
         self._phase = "setup"
@@ -75,25 +85,37 @@ class Run:
         return self._rng
 
     @contextmanager
-    def candidate(self, path: str, driver: str | None = None) -> Iterator[Candidate]:
+    def candidate(
+        self, path: str, driver: str | None = None, files: Sequence[str] = (), hide: Sequence[str] = ()
+    ) -> Iterator[Candidate]:
         """A worker that holds the candidate; its whole process tree ends with the block.
+
+        Of the target it sees the editable files, the driver and ``files``, nothing else.
 
         Args:
             path: the editable file, relative to the target's folder.
             driver: a locked file whose functions are called instead of the candidate's own; each gets the
                 candidate's module as its first argument.
+            files: further locked files that the candidate or the driver reads or imports.
+            hide: absolute paths of files and folders that the worker must not be able to read although they belong
+                to the Python environment or the system, which it otherwise sees.
 
         Raises:
-            ValueError: when ``path`` is not one of the target's editable files.
+            ValueError: when ``path`` is not one of the target's editable files, or another is none of its files.
             OSError: when the system refuses to start a worker.
             Crash, OutOfMemory, Timeout, Invalid: let them pass; looper records them.
         """
         if path not in self._editable:
             names = ", ".join(sorted(self._editable))
             raise ValueError(f"run.candidate({path!r}): not an editable file of this target; those are: {names}.")
+        wanted = [*self._editable, *([driver] if driver else []), *files]
+        for name in wanted:
+            if name not in self._editable | self._locked:
+                raise ValueError(f"run.candidate(): {name!r} is not a file that this target's evaluation may use.")
+        seen = {name: (self.root / name).read_bytes() for name in wanted}
         if self._since is None:
             self._since = time.monotonic()
-        worker = Candidate(self._host)
+        worker = Candidate(self._host, seen, tuple(hide))
         self._workers.append(worker)
         self.layers = worker.layers
         if self._phase == "run":
@@ -228,6 +250,11 @@ class Run:
             waited = max((w.waited_s() - start for w, (_, start) in self._at_start.items()), default=0.0)
             return at_wall_cap(wall, self.timings["run_cpu_s"], waited)
         return None
+
+
+def most_memory_mb() -> int:
+    """What one worker may use where the target sets no limit: most of the machine's memory, in MiB."""
+    return int(MOST_MEMORY * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / (1 << 20))
 
 
 def at_wall_cap(wall_s: float, cpu_s: float, waited_s: float) -> Timeout:

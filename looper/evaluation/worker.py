@@ -35,8 +35,8 @@ def progress(**values: float) -> None:
         _send({"progress": {name: float(value) for name, value in values.items()}})
 
 
-def main(channel: int) -> None:
-    """Answer calls until the evaluator closes the channel."""
+def main(channel: int, root: str) -> None:
+    """Answer calls until the evaluator closes the channel. ``root``: the folder with the candidate's files."""
     global _channel
     # line by line, so that what was printed before a kill or a crash is in the record
     for stream in (sys.stdout, sys.stderr):
@@ -51,11 +51,11 @@ def main(channel: int) -> None:
         try:
             if "load" in message:
                 order = message["load"]
-                make_importable(order["root"])
-                sys.argv = [os.path.join(order["root"], order["candidate"])]
-                candidate = callee = _load(order["root"], order["candidate"])
+                make_importable(root)
+                sys.argv = [os.path.join(root, order["candidate"])]
+                candidate = callee = _load(root, order["candidate"])
                 if order["driver"]:
-                    callee = _load(order["root"], order["driver"])
+                    callee = _load(root, order["driver"])
                 value = None
             else:
                 name, args = message["call"]

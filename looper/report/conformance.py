@@ -33,7 +33,7 @@ class Finding:
     Args:
         file, tries, expect: of the candidate.
         ok: whether it fared as expected.
-        outcome: the verdict that it would get, ``scored``, or ``failed`` when the evaluator itself did.
+        outcome: the verdict that it would get, ``scored``, ``failed`` when the evaluator itself did, or ``tampered``.
         reason: why, in a line.
         measurement: its measurement.
     """
@@ -51,6 +51,8 @@ def finding(file: str, tries: str, expect: str, found: Measurement, baseline: Me
     """Hold a wrong candidate's measurement against what was expected of it and against the baseline's."""
     if found.status == "infra":
         ok, outcome, reason = False, "failed", f"the evaluator itself failed: {one_line(found.reason)}"
+    elif found.status == "tampered":
+        ok, outcome, reason = False, "tampered", "; ".join(found.facts["tampered"])
     elif found.status != "ok":
         ok, outcome, reason = True, judge.failure(found).verdict, one_line(found.reason)
     else:
@@ -63,7 +65,7 @@ def finding(file: str, tries: str, expect: str, found: Measurement, baseline: Me
 
 def lines(found: Finding) -> Iterator[str]:
     """Two lines: whether it was refused and how; what it tries."""
-    mark = "ok" if found.ok else {"scored": "NOT REFUSED", "failed": "FAILED"}[found.outcome]
+    mark = "ok" if found.ok else {"scored": "NOT REFUSED", "failed": "FAILED", "tampered": "TAMPERED"}[found.outcome]
     if found.outcome == "scored" and found.expect == "no gain":
         mark = "ok" if found.ok else "A GAIN"
     yield f"{mark:<11}  {found.file}  {found.outcome}: {found.reason}"
@@ -87,6 +89,8 @@ def summary(baseline: Measurement, findings: list[Finding]) -> str:
         return "The target does not work as it is: mend that first."
     if not findings:
         return "There is nothing in wrong/: add candidates that cheat or break, one file each, to see them refused."
+    if findings[-1].outcome == "tampered":
+        return f"{findings[-1].file} changed files that scores rest on. Mend those; nothing was measured after it."
     bad = [found.file for found in findings if not found.ok]
     if not bad:
         return f"All {len(findings)} wrong candidates are refused."

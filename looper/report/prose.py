@@ -17,14 +17,19 @@ from looper.stop import Request
 
 KEPT_SHOWN = 20
 BETTER = {"min": "lower is better", "max": "higher is better"}
-ISOLATION = {"process": "process: stops accidents, not malice: candidates can reach your files and the network"}
+ISOLATION = {
+    "process": "stops accidents, not malice: candidates can reach your files and the network",
+    "landlock": "no files, no network; the list of processes, the disk's space and the memory are shared",
+    "namespaces": "no files, processes or network but a candidate's own",
+    "container": "a container for each candidate",
+}
 
 
 def opening(session: Session, target: Target, request: Request) -> Iterator[str]:
     """What is about to happen, a line at a time."""
     record, metric = session.lab.record, target.metric
     slots = len(slots_for(target, request.slots, hardware.gpus()))
-    isolation = str(record.opened["identity"]["isolation"])
+    isolation = record.opened["identity"]["isolation"]
     ledger = ledger_path(session.home, session.tag)
     goal = "" if metric.goal is None else f", until {words.number(metric.goal)}"
     yield f"looper optimises {target.name}: {metric.name}, {BETTER[metric.direction]}{goal}"
@@ -34,7 +39,7 @@ def opening(session: Session, target: Target, request: Request) -> Iterator[str]
         if slots > 1
         else f"  budget     {budget(target.budget)}"
     )
-    yield f"  isolation  {ISOLATION.get(isolation, isolation)}"
+    yield f"  isolation  {isolation['sandbox']}: {ISOLATION[isolation['level']]}"
     champion = record.champion
     if champion is None:
         yield "  baseline   measured first"

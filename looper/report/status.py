@@ -90,7 +90,8 @@ def lines(found: Mapping[str, Any], metric: Metric) -> Iterator[str]:
         "running" if found["running"] else f"not running ({one_line(found['closed']) or 'it was ended from outside'})"
     )
     yield f"session    {found['tag']}, {state}"
-    yield f"target     {found['target']}: {metric.name}, isolation {found['isolation']}"
+    isolation = "{sandbox} ({level})".format_map(found["isolation"])
+    yield f"target     {found['target']}: {metric.name}, isolation {isolation}"
     yield f"branch     {found['branch']}; ledger {found['ledger']}"
     if found["champion"]:
         n, best = found["champion"]["n"], found["champion"]["value"]

@@ -12,9 +12,11 @@ from typing import Any
 
 from looper.errors import LooperError
 from looper.models import Target
+from looper.runner import environment
 from looper.runner.evaluator import Evaluator
 from looper.runner.nursery import Nursery
-from looper.runner.slot import Done, Job, Progress, SlotFolder, remove
+from looper.runner.slot import Done, Job, Progress, SlotFolder, remove, untouched
+from looper.sandbox import gpu_nodes
 
 GRACE_S = 60.0  # beyond the sum of the budgets: the evaluator's own start, imports and bookkeeping
 RERUNS = 2  # how often a run is measured again that the machine starved, or whose folder was removed
@@ -26,6 +28,7 @@ class _Slot:
     folder: SlotFolder
     cores: tuple[int, ...]
     env: dict[str, str]
+    devices: list[str]
     evaluator: Evaluator | None = None
     job: Job | None = None
     started: float = 0.0
@@ -59,7 +62,7 @@ class LocalRunner:
         self._folder = folder
         self._remove_folder()
         self._slots = [
-            _Slot(number, SlotFolder(folder / str(number), locked), cores, env)
+            _Slot(number, SlotFolder(folder / str(number), locked), cores, env, device_nodes(target, env))
             for number, (cores, env) in enumerate(devices)
         ]
         budget = target.budget
@@ -77,7 +80,8 @@ class LocalRunner:
         }
         self._finished: list[Done] = []
         common = [set(env.items()) for _, env in devices]
-        self._nursery = Nursery(dict(set.intersection(*common)))
+        self._nursery = Nursery(dict(set.intersection(*common)), sandbox, target.preload, target.device == "cuda")
+        self._environment = environment.of_evaluators()
 
     @property
     def free(self) -> bool:
@@ -90,7 +94,12 @@ class LocalRunner:
         return bool(self._finished) or any(slot.job for slot in self._slots)
 
     def submit(self, job: Job) -> None:
-        """Start measuring; needs a free slot."""
+        """Start measuring; needs a free slot.
+
+        Raises:
+            SessionError: when what evaluators run from has changed since this runner was made.
+        """
+        environment.must_be_unchanged(self._environment.look())
         slot = next(slot for slot in self._slots if slot.job is None)
         slot.job, slot.reruns = job, 0
         self._launch(slot)
@@ -99,6 +108,7 @@ class LocalRunner:
         """Block until a job ended, if any runs; ``on_tick`` is called several times a second meanwhile."""
         while self.busy and not self._finished:
             on_tick()
+            self._environment.look_on()
             self._poll(tick_s)
         done, self._finished = self._finished, []
         return done
@@ -111,6 +121,14 @@ class LocalRunner:
             if slot.job is not None and (ev := slot.evaluator) is not None
         ]
 
+    def check_environment(self) -> None:
+        """Make sure that what evaluators run from is, all of it, what it was.
+
+        Raises:
+            SessionError: when it is not.
+        """
+        environment.must_be_unchanged(self._environment.look_everywhere())
+
     def close(self) -> None:
         """End everything that runs and remove the slots' folders."""
         for slot in self._slots:
@@ -122,7 +140,12 @@ class LocalRunner:
 
     def _launch(self, slot: _Slot) -> None:
         assert slot.job is not None
-        places = {"root": str(slot.folder.root), "scratch": str(slot.folder.scratch), "cores": slot.cores}
+        places = {
+            "root": str(slot.folder.root),
+            "scratch": str(slot.folder.scratch),
+            "cores": slot.cores,
+            "devices": slot.devices,
+        }
         try:
             slot.folder.lay(slot.job.files)
             slot.started = time.monotonic()
@@ -152,14 +175,13 @@ class LocalRunner:
         evaluator.end()
         slot.evaluator = None
         measurement = evaluator.measurement(slot.job.seed, slot.started, overdue)
-        again = slot.folder.vanished() or (evaluator.starved and not slot.folder.tampered())
-        if again and slot.reruns < RERUNS:
+        files, packages = slot.folder.tampered(), self._environment.look()
+        again = slot.folder.vanished() or (evaluator.starved and not files)
+        if again and not packages and slot.reruns < RERUNS:
             slot.reruns += 1
             self._launch(slot)
             return
-        if tampered := slot.folder.tampered():
-            reason = f"files of the target were changed during the run: {', '.join(tampered)[:200]}"
-            measurement = replace(measurement, status="invalid", metrics={}, reason=reason)
+        measurement = untouched(measurement, files, packages)
         facts = {**measurement.facts, "slot": slot.number, "reruns": slot.reruns}
         self._finished.append(Done(slot.job, replace(measurement, facts=facts)))
         slot.job = None
@@ -169,6 +191,11 @@ class LocalRunner:
             remove(self._folder)
         except OSError as error:
             raise LooperError(f"{self._folder} cannot be removed: {error}. Remove it by hand.") from error
+
+
+def device_nodes(target: Target, env: Mapping[str, str]) -> list[str]:
+    """The device nodes that a slot's workers need."""
+    return gpu_nodes() if target.device == "cuda" else []
 
 
 def slots_for(target: Target, wanted: int | None, gpus: Sequence[str]) -> list[tuple[tuple[int, ...], dict[str, str]]]:

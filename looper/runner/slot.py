@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from looper.evaluation.logtext import one_line
 from looper.models import Experiment, Measurement
+
+MAX_READ = 1 << 24  # bytes of a changed file, to say what it is now
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +78,10 @@ class SlotFolder:
         """Whether the folder itself is gone: somebody cleaned up, which says nothing about the candidate."""
         return not _is_folder(self.root)
 
-    def tampered(self) -> list[str]:
-        """Files of the target that are not what was laid out."""
-        return [name for name, data in self._files.items() if not _is_file_with(self.root / name, data)]
+    def tampered(self) -> dict[str, str]:
+        """Files of the target that are not what was laid out, by name, and how they differ."""
+        wrong = {name: data for name, data in self._files.items() if not _is_file_with(self.root / name, data)}
+        return {name: f"was {_described(data)}; {_found_at(self.root / name)}" for name, data in wrong.items()}
 
     def _remove_strangers(self) -> None:
         folders = {str(parent) for name in self._files for parent in PurePosixPath(name).parents}
@@ -93,6 +98,23 @@ class SlotFolder:
                     queue.append(path)
                 elif entry.is_dir(follow_symlinks=False) or str(path) not in self._files:
                     remove(Path(entry))
+
+
+def untouched(measurement: Measurement, files: Mapping[str, str], environment: Sequence[str]) -> Measurement:
+    """The measurement; without its score when what it rests on was changed while it was made.
+
+    Args:
+        files: files of the target that were changed, and how; see :meth:`SlotFolder.tampered`.
+        environment: what was changed of what evaluators run from, a line each.
+    """
+    changes = [*(f"{name}: {how}" for name, how in files.items()), *environment]
+    if not changes:
+        return measurement
+    reason = f"files of the target were changed during the run: {', '.join(files)}"
+    if not files:
+        reason = f"what evaluators run from was changed during the run: {environment[0]}"
+    facts = {**measurement.facts, "tampered": changes}
+    return replace(measurement, status="tampered", metrics={}, reason=one_line(reason), facts=facts)
 
 
 def remove(path: Path) -> None:
@@ -122,6 +144,28 @@ def _is_folder(path: Path) -> bool:
         return stat.S_ISDIR(path.lstat().st_mode)
     except FileNotFoundError:
         return False
+
+
+def _described(data: bytes) -> str:
+    return f"{len(data)} bytes with SHA-256 {hashlib.sha256(data).hexdigest()[:12]}"
+
+
+def _found_at(path: Path) -> str:
+    """What is there now, for people."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return "is gone"
+    if not stat.S_ISREG(status.st_mode):
+        return f"is no plain file ({stat.filemode(status.st_mode)})"
+    if status.st_nlink != 1:
+        return f"has {status.st_nlink} names"
+    if status.st_size > MAX_READ:
+        return f"is {status.st_size} bytes"
+    try:
+        return f"is {_described(path.read_bytes())}"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
 
 
 def _is_file_with(path: Path, data: bytes) -> bool:

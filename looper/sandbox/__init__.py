@@ -5,24 +5,30 @@ Imported by ``looper.runner`` and ``looper.evaluation`` alone, and by ``looper d
 
 from __future__ import annotations
 
-from looper.sandbox.process import Launch, ProcessSandbox, launch_program, python_code
+from looper.sandbox.backends import AUTOMATIC, BACKENDS
+from looper.sandbox.confined import Launch, Sandbox, python_code
+from looper.sandbox.probing import Probe, available, explain, probe, report
 from looper.sandbox.proctree import Usage
-from looper.sandbox.protocol import Confined, Layer, Level, Limits, Sandbox, Spec
+from looper.sandbox.protocol import WORK_IN_ENV, Confined, Layer, Level, Limits, Spec
+from looper.sandbox.view import gpu_nodes
 
-__all__ = ["Confined", "Launch", "Layer", "Level", "Limits", "Sandbox", "Spec", "Usage", "get", "probe", "python_code"]
-
-BACKENDS = {"process": ProcessSandbox}
-
-
-def get(name: str, launch: Launch = launch_program) -> Sandbox:
-    """The backend of that name, whose launchers are started by ``launch``.
-
-    Raises:
-        KeyError: when there is none.
-    """
-    return BACKENDS[name](launch)
-
-
-def probe() -> list[Layer]:
-    """What each backend would hold back on this machine, found out by trying."""
-    return [layer for backend in BACKENDS.values() for layer in backend().probe()]
+__all__ = [
+    "AUTOMATIC",
+    "BACKENDS",
+    "WORK_IN_ENV",
+    "Confined",
+    "Launch",
+    "Layer",
+    "Level",
+    "Limits",
+    "Probe",
+    "Sandbox",
+    "Spec",
+    "Usage",
+    "available",
+    "explain",
+    "gpu_nodes",
+    "probe",
+    "python_code",
+    "report",
+]

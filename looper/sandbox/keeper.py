@@ -1,10 +1,9 @@
-"""Forks launchers for an evaluator, from a process that was never told the job.
+"""Ends an evaluator and its workers, and passes on its orders for workers to the zygote.
 
-The keeper is the evaluator's parent: both come from the same clean process, and then only the evaluator reads
-its job. So a worker, forked below the keeper, starts with everything imported and nothing to find out.
+The keeper is the evaluator's parent: both come from the same clean process, and then only the evaluator reads its job.
 
-The keeper also ends the evaluator, and every worker with it, when the evaluator ends or looper lets go of the
-lifeline, which a dead looper does too. It exits only when nothing is left below it.
+It ends the evaluator, and every worker with it, when the evaluator ends or looper lets go of the lifeline, which a
+dead looper does too. It exits only when nothing is left below it, nor below the evaluator's launchers.
 """
 
 from __future__ import annotations
@@ -15,12 +14,13 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable
 from typing import Any
 
-from looper.sandbox.launcher import adopt_orphans, kill_all_below, launch
+from looper.sandbox import cgroup
+from looper.sandbox.launcher import kill_all_below
+from looper.sandbox.linux import adopt_orphans
+from looper.sandbox.zygote import MAX_FDS, MAX_ORDER
 
-MAX_ORDER = 1 << 17  # bytes
 LOOK_EVERY_MS = 500  # in case something holds on to a dead evaluator's descriptors
 
 
@@ -30,19 +30,19 @@ class Keeper:
     def __init__(self, orders: socket.socket) -> None:
         self._orders = orders
 
-    def launch(self, order: dict[str, Any], fds: list[int]) -> Callable[[], object]:
-        """Have a launcher forked; see :func:`keep`."""
-        socket.send_fds(self._orders, [json.dumps(order).encode()], fds)
-        return lambda: None  # the keeper reaps it
+    def launch(self, order: dict[str, Any], other_end: int, fds: list[int]) -> None:
+        """Have a launcher forked; see :data:`looper.sandbox.confined.Launch`."""
+        socket.send_fds(self._orders, [json.dumps(order).encode()], [other_end, *fds])
 
 
-def keep(evaluator: int, orders: socket.socket, lifeline: int) -> int:
-    """Serve orders until the evaluator ends or looper lets go; then end everything.
+def keep(evaluator: int, orders: socket.socket, zygote: socket.socket, lifeline: int) -> int:
+    """Pass on orders until the evaluator ends or looper lets go; then end everything.
 
     Args:
         evaluator: process number of the evaluator, a child of this process.
-        orders: each message is a worker's specification, with four descriptors: the worker's end of its
-            channel, the write end of its log, the launcher's end of its control, and the other end of that.
+        orders: each message is a worker's specification, with descriptors: the other end of its launcher's control,
+            then those for the zygote.
+        zygote: where orders go.
         lifeline: read end of a pipe whose other end looper alone holds.
 
     Returns:
@@ -52,40 +52,39 @@ def keep(evaluator: int, orders: socket.socket, lifeline: int) -> int:
     poller = select.poll()
     poller.register(lifeline, 0)  # only its end matters: what comes through it is for the evaluator
     poller.register(orders, select.POLLIN)
-    launchers: dict[int, int] = {}  # control -> process number
+    controls: set[int] = set()
     while True:
         ready = {fd for fd, _ in poller.poll(LOOK_EVERY_MS)}
         if lifeline in ready or os.waitid(os.P_PID, evaluator, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             break
-        for control in ready & launchers.keys():
+        for control in ready & controls:  # its launcher is gone, and so is everything below it
             poller.unregister(control)
             os.close(control)
-            os.waitpid(launchers.pop(control), 0)
+            controls.remove(control)
         if orders.fileno() in ready:
-            message, fds, _, _ = socket.recv_fds(orders, MAX_ORDER, 4)
+            message, fds, _, _ = socket.recv_fds(orders, MAX_ORDER, MAX_FDS + 1)
             if not message:
                 break
-            channel, log, theirs, ours = fds
-            launcher = os.fork()
-            if launcher == 0:
-                try:
-                    launch(json.loads(message), channel, log, theirs)
-                finally:
-                    os._exit(70)
-            for fd in (channel, log, theirs):
+            control = fds.pop(0)
+            controls.add(control)
+            poller.register(control, 0)
+            with contextlib.suppress(OSError):  # no zygote: the evaluator sees that nobody holds the other ends
+                socket.send_fds(zygote, [message], fds)
+            for fd in fds:
                 os.close(fd)
-            launchers[ours] = launcher
-            poller.register(ours, 0)
-    return _end(evaluator, launchers)
+    return _end(evaluator, controls)
 
 
-def _end(evaluator: int, launchers: dict[int, int]) -> int:
+def _end(evaluator: int, controls: set[int]) -> int:
     with contextlib.suppress(ProcessLookupError):
         os.kill(evaluator, signal.SIGKILL)
     _, status = os.waitpid(evaluator, 0)
-    for control, launcher in launchers.items():
+    for control in controls:
         with socket.socket(fileno=control) as ours, contextlib.suppress(OSError):
-            ours.shutdown(socket.SHUT_RDWR)
-        os.waitpid(launcher, 0)
+            ours.shutdown(socket.SHUT_WR)
+            while ours.recv(MAX_ORDER):
+                pass
     kill_all_below()  # programs that evaluate.py itself started
+    if controls:
+        cgroup.sweep()
     return os.waitstatus_to_exitcode(status)

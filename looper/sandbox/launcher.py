@@ -1,7 +1,7 @@
 """Makes a worker, waits for it, and ends all of it.
 
-Three processes, each forked from the one before: this *launcher*; *init*, which is process 1 of a new PID
-namespace where the system allows one, and reaps what the worker orphans; and the *worker*.
+Three processes, each forked from the one before: this *launcher*, forked from the zygote; *init*, which is process 1
+of a new PID namespace where the system allows one, and reaps what the worker orphans; and the *worker*.
 
 Whoever ordered the worker holds the other end of ``control``. It is told there what was set up and how the
 worker ended; the launcher exits only when nothing is left below it. The tree is ended when that end is shut
@@ -9,64 +9,111 @@ down or gone, so it cannot outlive the evaluator, nor looper, however they die.
 
 What is covered: in a PID namespace the kernel ends every process of it together, else the launcher adopts
 orphans (subreaper) and kills until none is left.
-What is not covered: files, network and memory are those of the user; without a PID namespace, a worker that
-runs as the same user can kill the launcher, and what it forked then lives until the evaluator's keeper ends.
+What is not covered: without a PID namespace, a worker that runs as the same user can kill the launcher; what it forked
+is then ended by the zygote, within half a second.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import json
 import os
-import resource
 import select
+import shutil
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Collection
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from typing import Any, NamedTuple, NoReturn
 
+from looper.sandbox import fresh, linux
+from looper.sandbox.lockdown import FIRST_UID, lock_down
 from looper.sandbox.proctree import children_of
+from looper.sandbox.protocol import WORK_IN_ENV, Level
 
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
-CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 2, 4, 8, 0x4000, 0x40000
-CAPABILITIES_V3 = 0x20080522
 REAP_EVERY_MS = 200
 
-libc = ctypes.CDLL(None, use_errno=True)
 
-
-def launch(spec: dict[str, Any], channel: int, log: int, control: int) -> NoReturn:
-    """Be the launcher of one worker.
+class Ends(NamedTuple):
+    """Descriptors of one worker.
 
     Args:
-        spec: what :class:`looper.sandbox.protocol.Spec` says, as plain values.
         channel: the worker's end of its channel.
         log: write end of the pipe for the worker's stdout and stderr.
-        control: a SOCK_SEQPACKET socket; nobody below init holds it.
+        control: a SOCK_SEQPACKET socket; the worker lets go of it before any code of others runs.
+        files: a memory file with the worker's files; see :func:`packed`.
+        groups: ``cgroup.procs`` files to join by writing 0.
     """
+
+    channel: int
+    log: int
+    control: int
+    files: int
+    groups: tuple[int, ...] = ()
+
+
+class Folders(NamedTuple):
+    """Where the worker works, where its files are, and the host's folder that holds both, if one does."""
+
+    work: str
+    target: str
+    on_host: str | None
+
+
+def launch(spec: dict[str, Any], ends: Ends) -> NoReturn:
+    """Be the launcher of one worker. ``spec``: what :class:`looper.sandbox.protocol.Spec` says, as plain values, and
+    what the zygote adds."""
     os.setsid()
     for standard in (1, 2):
-        os.dup2(log, standard)
-    close_stdin()
-    close_all_but({channel, control})
-    namespace = new_pid_namespace()
+        os.dup2(ends.log, standard)
+    linux.replace_fds(os.O_RDONLY, 0)
+    linux.close_all_but({ends.channel, ends.control, ends.files, *ends.groups})
+    level = Level(spec["level"])
+    files = unpacked(ends.files)
+    if os.geteuid() == 0 and spec["own_user"]:
+        spec["uid"] = FIRST_UID + os.getpid()
+    folders = make_folders(spec, level, files)
+    namespace = new_pid_namespace(level)
     if not namespace:
-        adopt_orphans()
+        linux.adopt_orphans()
     launcher = os.getpid()
     init_ended, alive = os.pipe()
     init = os.fork()
     if init == 0:
-        os.close(init_ended)
-        run_init(spec, launcher, namespace, channel, control, alive)
-    os.close(alive)
-    os.close(channel)
+        try:
+            os.close(init_ended)
+            run_init(spec, level, files, folders, launcher, namespace, ends, alive)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(70)
+    for fd in (alive, ends.channel, ends.files, *ends.groups):
+        os.close(fd)
     close_log()
-    wait_for(control, init_ended)
-    end_tree(init)
+    wait_for(ends.control, init_ended)
+    end_tree(init, folders)
+
+
+def make_folders(spec: dict[str, Any], level: Level, files: dict[str, bytes]) -> Folders:
+    """Folders on the host, for a worker that has no file system of its own."""
+    if level >= Level.NAMESPACES:
+        return Folders(fresh.WORK, fresh.TARGET, None)
+    uid = spec["uid"]
+    on_host = tempfile.mkdtemp(prefix="looper-worker-", dir=spec["scratch"] if uid is None else None)
+    folders = Folders(f"{on_host}/work", f"{on_host}/target", on_host)
+    for name, data in files.items():
+        path = f"{folders.target}/{name}"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as f:
+            f.write(data)
+    os.makedirs(folders.target, exist_ok=True)
+    os.mkdir(folders.work)
+    if uid is not None:
+        os.chmod(on_host, 0o711)
+        os.chown(folders.work, uid, uid)
+    return folders
 
 
 def wait_for(*fds: int) -> None:
@@ -80,18 +127,15 @@ def wait_for(*fds: int) -> None:
                 pass
 
 
-def end_tree(init: int) -> NoReturn:
+def end_tree(init: int, folders: Folders) -> NoReturn:
     """End init, and with it everything below this process, and exit."""
     if init in children_of(os.getpid()):
         os.kill(init, signal.SIGKILL)
         os.waitpid(init, 0)  # in a PID namespace nothing is left after this
     kill_all_below()
+    if folders.on_host:
+        shutil.rmtree(folders.on_host, ignore_errors=True)
     os._exit(0)
-
-
-def adopt_orphans() -> None:
-    """Become the parent of every process below this one whose own parent dies."""
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def kill_all_below() -> None:
@@ -108,100 +152,111 @@ def kill_all_below() -> None:
         time.sleep(0.001)
 
 
-def run_init(spec: dict[str, Any], launcher: int, namespace: bool, channel: int, control: int, alive: int) -> NoReturn:
-    """Start the worker, reap orphans, and tell how the worker ended."""
+def run_init(
+    spec: dict[str, Any],
+    level: Level,
+    files: dict[str, bytes],
+    folders: Folders,
+    launcher: int,
+    namespace: bool,
+    ends: Ends,
+    alive: int,
+) -> NoReturn:
+    """Make what the worker gets anew, start it, reap orphans, and tell how it ended."""
     # In a new PID namespace the parent is outside and getppid() is 0.
-    die_with_parent(0 if namespace else launcher)
-    layers = ["pid-namespace" if namespace else "subreaper"]
-    if namespace and mount_own_proc():
+    linux.die_with_parent(0 if namespace else launcher)
+    for group in ends.groups:
+        os.write(group, b"0")
+        os.close(group)
+    layers = ["pid-namespace" if namespace else "subreaper", *spec["layers"]]
+    if level >= Level.NAMESPACES:
+        uid = os.geteuid() if spec["uid"] is None else spec["uid"]
+        size = fresh.Size(spec["limits"]["disk_mb"], spec["limits"]["inodes"])
+        layers += fresh.enter(files, spec["hidden"], spec["covered"], spec["shown"], uid, size)
+    elif namespace and fresh.own_proc_alone():
         layers.append("own-proc")
-    say(control, launcher=launcher, layers=layers)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write("500")  # when memory runs out, the worker goes before anything of the user's
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)  # nothing of init is for the worker to read
     init = os.getpid()
     worker = os.fork()
     if worker == 0:
-        os.close(control)
         os.close(alive)
         try:
-            die_with_parent(init)
-            become_worker(spec, channel)
+            linux.die_with_parent(init)
+            become_worker(spec, level, folders, layers, launcher, ends)
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(70)
-    os.close(channel)
+    os.close(ends.channel)
     close_log()
     while True:
         pid, status = os.wait()
         if pid == worker:
-            say(control, code=os.waitstatus_to_exitcode(status))
+            say(ends.control, code=os.waitstatus_to_exitcode(status))
             os._exit(0)
 
 
-def become_worker(spec: dict[str, Any], channel: int) -> NoReturn:
-    """Limits, environment, working folder; then the worker's own code, in this very process."""
+def become_worker(
+    spec: dict[str, Any], level: Level, folders: Folders, layers: list[str], launcher: int, ends: Ends
+) -> NoReturn:
+    """Lock the door from inside, tell of it, and only then run the worker's own code, in this very process."""
     os.setsid()
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if os.geteuid() != 0:
-        drop_capabilities()
-    limits = spec["limits"]
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = limits["open_files"] if hard == resource.RLIM_INFINITY else min(limits["open_files"], hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limits["file_mb"] << 20,) * 2)
-    if spec["cores"]:
-        os.sched_setaffinity(0, spec["cores"])
+    layers += lock_down(spec, level, folders.work, folders.target)
+    say(ends.control, launcher=launcher, layers=layers)
+    linux.close_all_but({ends.channel})
     os.environ.clear()
-    os.environ.update(spec["env"])
-    os.chdir(spec["cwd"])
+    os.environ.update({name: value.replace(WORK_IN_ENV, folders.work) for name, value in spec["env"].items()})
     sys.argv = [spec["main"]]
     sys.dont_write_bytecode = True
-    importlib.import_module(spec["main"]).main(channel)
+    sys.pycache_prefix = None  # the environment's own, which is read-only here
+    importlib.import_module(spec["main"]).main(ends.channel, folders.target)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
 
 
-def new_pid_namespace() -> bool:
-    """Give this process's children a PID namespace; False where the system refuses."""
+def new_pid_namespace(level: Level) -> bool:
+    """Give this process's children a PID namespace; False where the system refuses.
+
+    An ordinary user's worker also gets a user namespace of its own, by which its processes are counted.
+
+    Raises:
+        OSError: when it is refused to a worker that has to have one.
+    """
     uid, gid = os.geteuid(), os.getegid()
-    if uid == 0 and libc.unshare(CLONE_NEWPID) == 0:
+    with contextlib.suppress(OSError):
+        linux.unshare(linux.CLONE_NEWPID if uid == 0 else linux.CLONE_NEWPID | linux.CLONE_NEWUSER)
+        if uid != 0:
+            linux.map_user(uid, gid)
         return True
-    if libc.unshare(CLONE_NEWUSER | CLONE_NEWPID) != 0:
+    try:  # no new user namespace, as some systems have it, but the zygote has rights in the one it is in
+        linux.unshare(linux.CLONE_NEWPID)
+    except OSError:
+        if level >= Level.NAMESPACES:
+            raise
         return False
-    with contextlib.suppress(OSError):  # unmapped, it would merely appear as nobody
-        for name, text in (
-            ("setgroups", "deny"),
-            ("uid_map", f"{uid} {uid} 1"),
-            ("gid_map", f"{gid} {gid} 1"),
-        ):
-            with open(f"/proc/self/{name}", "w") as f:
-                f.write(text)
     return True
 
 
-def mount_own_proc() -> bool:
-    """A /proc that shows the PID namespace's own processes; False where the system refuses.
-
-    Without it, a program that looks itself up under its process number finds some other process.
-    """
-    if libc.unshare(CLONE_NEWNS) != 0:
-        return False
-    if libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None) != 0:
-        return False
-    return bool(libc.mount(b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None) == 0)
-
-
-def drop_capabilities() -> None:
-    """Give up what a new user namespace grants in itself: the worker has the user's own rights, no more."""
-    libc.capset((ctypes.c_uint32 * 2)(CAPABILITIES_V3, 0), (ctypes.c_uint32 * 6)())
+def packed(files: Mapping[str, bytes]) -> int:
+    """A memory file that holds these files; the caller closes it."""
+    fd = os.memfd_create("files")
+    sizes = json.dumps({name: len(data) for name, data in files.items()}).encode()
+    with open(os.dup(fd), "wb") as f:
+        f.write(sizes + b"\n")
+        for data in files.values():
+            f.write(data)
+    return fd
 
 
-def die_with_parent(parent: int, sig: int = signal.SIGKILL) -> None:
-    """Ask the kernel for ``sig`` when the parent dies; exit now if it is dead already."""
-    libc.prctl(PR_SET_PDEATHSIG, sig, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
+def unpacked(fd: int) -> dict[str, bytes]:
+    """What :func:`packed` put there."""
+    with open(os.dup(fd), "rb") as f:
+        f.seek(0)
+        sizes = json.loads(f.readline())
+        return {name: f.read(size) for name, size in sizes.items()}
 
 
 def say(control: int, **fields: Any) -> None:
@@ -209,32 +264,6 @@ def say(control: int, **fields: Any) -> None:
         os.write(control, json.dumps(fields).encode())
 
 
-def close_stdin() -> None:
-    _replace(os.O_RDONLY, 0)
-
-
 def close_log() -> None:
     """Let go of the worker's log, so that its reader sees the end of it when the worker is gone."""
-    _replace(os.O_WRONLY, 1, 2)
-
-
-def _replace(mode: int, *fds: int) -> None:
-    null = os.open(os.devnull, mode)
-    for fd in fds:
-        os.dup2(null, fd)
-    if null > 2:
-        os.close(null)
-
-
-def close_all_but(kept: Collection[int]) -> None:
-    """Close every descriptor but 0, 1, 2 and these."""
-    for name in os.listdir("/proc/self/fd"):
-        if (fd := int(name)) > 2 and fd not in kept:
-            with contextlib.suppress(OSError):  # the one that listed the folder
-                os.close(fd)
-
-
-def main() -> None:
-    """For a launcher that is a program of its own: the order and its three descriptors are the arguments."""
-    spec, channel, log, control = sys.argv[1:]
-    launch(json.loads(spec), int(channel), int(log), int(control))
+    linux.replace_fds(os.O_WRONLY, 1, 2)

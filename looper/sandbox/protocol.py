@@ -9,12 +9,14 @@ from typing import NamedTuple, Protocol
 
 from looper.sandbox.proctree import Usage
 
+WORK_IN_ENV = "{work}"  # in a value of Spec.env: the worker's working folder
+
 
 class Level(IntEnum):
     """How much a backend holds back. Written to every measurement; never compared across levels."""
 
     PROCESS = 0  # a process of its own with limits: stops accidents, not adversaries
-    LANDLOCK = 1  # the kernel refuses files and sockets that were not granted
+    LANDLOCK = 1  # the kernel refuses files, sockets and system calls that were not granted
     NAMESPACES = 2  # the worker sees no file, process or network but its own
     CONTAINER = 3  # a container runtime
 
@@ -29,28 +31,55 @@ class Layer(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What one worker may use of what the kernel limits by itself; time and memory are watched from outside."""
+    """What one worker may use; time is watched from outside.
 
+    Args:
+        memory_mb: MiB of memory, what it writes to its folders included; None for no limit. Held by a control group
+            where there is one, else by whoever watches.
+        disk_mb, inodes: MiB, and files and folders, that it may write in all; held where its folders are its own.
+        file_mb: MiB of any one file.
+        open_files: descriptors of one process.
+        processes: processes and threads.
+    """
+
+    memory_mb: int | None = None
+    disk_mb: int = 1024
+    inodes: int = 65_536
     file_mb: int = 4096
     open_files: int = 1024
+    processes: int = 1024
 
 
 class Spec(NamedTuple):
     """A worker to start.
 
     Args:
-        main: the module whose ``main(channel_fd)`` the worker runs once it is confined.
+        main: the module whose ``main(channel_fd, folder)`` the worker runs once it is confined; ``folder`` holds its
+            files.
         env: the worker's whole environment; nothing is inherited.
-        cwd: its working folder, fresh and its own.
+        files: what it may read besides the Python environment, by path relative to its folder.
+        scratch: a folder of the host's, for backends without memory of their own to write to.
         limits: what it may use.
         cores: the cores it may run on; empty for all.
+        devices: device nodes of the GPUs that it may use, of those that the sandbox was opened with.
+        hidden: files and folders that it must not be able to read although the environment holds them.
     """
 
     main: str
     env: Mapping[str, str]
-    cwd: str
+    files: Mapping[str, bytes]
+    scratch: str
     limits: Limits = Limits()
     cores: tuple[int, ...] = ()
+    devices: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+
+    def memfds(self, counted: bool) -> bool:
+        """Whether it may make memory files of its own: only where they are ``counted`` against its memory.
+
+        A CUDA driver cannot do without.
+        """
+        return counted or bool(self.devices)
 
 
 class Confined(Protocol):
@@ -77,6 +106,10 @@ class Confined(Protocol):
         """Seconds that the most delayed process of the tree was ready to run and had no core."""
         ...
 
+    def out_of_memory(self) -> bool:
+        """Whether the kernel has ended any of its processes because memory ran out."""
+        ...
+
     def kill(self) -> None:
         """End the whole process tree, at once, whatever it forked; returns when none of it is left."""
         ...
@@ -86,24 +119,5 @@ class Confined(Protocol):
 
         Returns:
             False when it ran on.
-        """
-        ...
-
-
-class Sandbox(Protocol):
-    """A backend."""
-
-    name: str
-    level: Level
-
-    def probe(self) -> list[Layer]:
-        """Try every layer with the flags used in production."""
-        ...
-
-    def start(self, spec: Spec) -> Confined:
-        """Start a worker.
-
-        Raises:
-            OSError: when the system refuses.
         """
         ...

@@ -1,0 +1,172 @@
+"""The evaluator's side of a worker: orders it, accounts for it, ends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import looper
+from looper.sandbox.backends import BACKENDS
+from looper.sandbox.cgroup import Cgroup
+from looper.sandbox.launcher import packed
+from looper.sandbox.proctree import ProcessTree, Usage
+from looper.sandbox.protocol import Confined, Spec
+
+PATIENCE_S = 1.0  # between a worker's closing of its channel and its end
+START_PATIENCE_S = 120.0  # for a zygote that is still importing, on a machine that is busy with other things
+
+#: Has a launcher started for an order, with the descriptors of ``launcher.Ends``. Beside them goes the other end of
+#: the control: whoever starts launchers ends them by it when the evaluator is dead. The caller closes its own copies.
+Launch = Callable[[dict[str, Any], int, list[int]], None]
+
+
+def python_code(code: str, *options: str) -> list[str]:
+    """A command that runs ``code`` in an isolated Python that imports this very looper, installed or not."""
+    root = str(Path(looper.__file__).parent.parent)
+    find = f"import sys; sys.path.insert(0, {root!r}); import looper; del sys.path[0]"
+    return [sys.executable, "-I", *options, "-c", f"{find}; {code}"]
+
+
+def launch_alone(backend: str, gpu: bool = False) -> Launch:
+    """For a single worker: a zygote that is a program of its own, and ends with it."""
+
+    def launch(order: dict[str, Any], other_end: int, fds: list[int]) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        code = f"from looper.sandbox.zygote import main; main({theirs.fileno()}, {backend!r}, (), {gpu!r})"
+        with ours, theirs:
+            subprocess.Popen(
+                python_code(f"import os; os.fork() and os._exit(0); {code}"),
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env={},
+                start_new_session=True,
+            ).wait()
+            socket.send_fds(ours, [json.dumps(order).encode()], fds)
+
+    return launch
+
+
+class Sandbox:
+    """A backend, by name; ``launch`` has its launchers started.
+
+    Attributes: ``name``, and the ``level`` that its workers are held to.
+    """
+
+    def __init__(self, name: str, launch: Launch | None = None) -> None:
+        self.name = name
+        self.level = BACKENDS[name].level
+        self._launch = launch or launch_alone(name)
+
+    def start(self, spec: Spec) -> Confined:
+        """Start a worker. None of the code that it is for has run yet when this returns.
+
+        Raises:
+            OSError: when the system refuses.
+        """
+        if not os.path.exists("/proc/thread-self/children"):
+            raise OSError("/proc does not list the children of a process: a worker could not be accounted for")
+        return LaunchedWorker(spec, self._launch)
+
+
+class LaunchedWorker:
+    """A worker below a launcher; see :class:`looper.sandbox.protocol.Confined`."""
+
+    def __init__(self, spec: Spec, launch: Launch) -> None:
+        self.exit_code: int | None = None
+        self._oom_kills = 0
+        self.channel, channel = socket.socketpair()
+        self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.settimeout(START_PATIENCE_S)
+        self.log_fd, log = os.pipe()
+        files = packed(spec.files)
+        self._group = Cgroup.create(spec.limits.memory_mb, spec.limits.processes)
+        groups = self._group.procs if self._group else []
+        order = {**spec._asdict(), "files": None, "limits": spec.limits._asdict(), "memfds": spec.memfds(bool(groups))}
+        try:
+            launch(order, self._control.fileno(), [channel.fileno(), log, control.fileno(), files, *groups])
+        except OSError:
+            self._close()
+            os.close(self.log_fd)
+            raise
+        finally:
+            channel.close()
+            control.close()
+            os.close(log)
+            os.close(files)
+            if self._group:
+                self._group.close_procs()
+        self._wait_until_confined()
+
+    def _wait_until_confined(self) -> None:
+        try:
+            started = self._told()
+        except TimeoutError:
+            started = None
+        if started is None or "layers" not in started:
+            self._control.shutdown(socket.SHUT_WR)
+            raise OSError(f"no worker could be started: {self._last_words()}")
+        self._control.settimeout(None)
+        held = [f"cgroup-v{self._group.version}"] if self._group else []
+        self.layers: tuple[str, ...] = (*started["layers"], *held)
+        self._tree = ProcessTree(started["launcher"])
+
+    def usage(self) -> Usage:
+        return self._tree.look()
+
+    def waited_s(self) -> float:
+        return self._tree.waited_s()
+
+    def out_of_memory(self) -> bool:
+        if self._group:
+            self._oom_kills = max(self._oom_kills, self._group.oom_kills())
+        return self._oom_kills > 0
+
+    def kill(self) -> None:
+        if self._control.fileno() < 0:
+            return
+        self._control.shutdown(socket.SHUT_WR)
+        self._finish()
+
+    def reap(self) -> bool:
+        self._control.settimeout(PATIENCE_S)
+        ended = True
+        try:
+            told = self._told()
+            self.exit_code = told["code"] if told else None
+        except TimeoutError:
+            ended = False
+        self._control.settimeout(None)
+        self.kill()
+        return ended
+
+    def _finish(self) -> None:
+        """The launcher lets go of its end only when nothing is left below it."""
+        while (told := self._told()) is not None:
+            self.exit_code = told["code"]
+        self._close()
+
+    def _close(self) -> None:
+        self._control.close()
+        self.channel.close()
+        if self._group:
+            self.out_of_memory()
+            self._group.remove()
+            self._group = None
+
+    def _told(self) -> dict[str, Any] | None:
+        """What the launcher, init or the worker before its start says next, None when all are gone."""
+        message = self._control.recv(1 << 16)
+        return json.loads(message) if message else None
+
+    def _last_words(self) -> str:
+        self._close()
+        os.set_blocking(self.log_fd, False)
+        with open(self.log_fd, "rb") as log:
+            lines = (log.read() or b"").decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "its launcher ended at once"
