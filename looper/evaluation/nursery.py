@@ -9,7 +9,6 @@ Before that, it forks the zygote, which is to workers what this process is to ev
 from __future__ import annotations
 
 import gc
-import importlib
 import json
 import os
 import select
@@ -42,8 +41,7 @@ def main(requests_fd: str, plan: str) -> None:
     sandbox, preload, gpu = json.loads(plan)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers: they see to their own
     workers = fork_zygote(requests, sandbox, preload, gpu)
-    for name in preload:
-        importlib.import_module(name)
+    zygote.preload_modules(preload)
     gc.collect()
     gc.freeze()  # what is there stays as it is, in memory that the forks share
     sock = socket.socket(fileno=requests)

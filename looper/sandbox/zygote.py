@@ -50,15 +50,19 @@ def main(orders: int, backend: str, preload: Sequence[str], gpu: bool) -> NoRetu
     sock = socket.socket(fileno=orders)
     try:
         common = confine(backend, gpu)
-        for name in preload:
-            importlib.import_module(name)
     except Exception as error:
-        traceback.print_exc()
         refuse(sock, str(error))
-    sys.stdout.flush()
+    preload_modules(preload)
     gc.collect()
     gc.freeze()  # what is there stays as it is, in memory that the forks share
     serve(sock, common)
+
+
+def preload_modules(names: Sequence[str]) -> None:
+    """Import them. What cannot be imported is left for whoever needs it to fail with."""
+    for name in names:
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
 
 
 def confine(name: str, gpu: bool) -> dict[str, Any]:
