@@ -92,6 +92,7 @@ def looper_target(options: Mapping[str, Any]) -> Target:
         metric=Metric("val_bpb", "min", min_delta=preset["min_delta"]),
         budget=Budget(**budget),
         device=name,
+        preload=("torch",),
         settings={
             **preset["settings"],
             "preset": name,

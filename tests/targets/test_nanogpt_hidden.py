@@ -43,7 +43,7 @@ def test_every_file_that_is_scored_is_hidden_and_none_that_is_trained_on(corpus:
     counted = dict.fromkeys(splits.CODES.values(), 0)
     for path in corpora.walk(STDLIB, ".py", without=corpora.NOT_LIBRARY):
         code = split_of.get(path.read_bytes())
-        if code is not None:
+        if code is not None and path.stat().st_size > 1000:  # what is shorter can be the same as another
             assert below(path, places) == (code != splits.TRAIN), path
             counted[code] += 1
     assert min(counted.values()) >= 5

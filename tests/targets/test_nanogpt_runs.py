@@ -64,7 +64,7 @@ def measure(target: Target, facts: Mapping[str, str], folder: Path, candidates: 
 @pytest.mark.slow
 def test_equal_steps_with_an_equal_seed_give_the_equal_score(facts: Mapping[str, str], tmp_path: Path) -> None:
     one, other = measure(target_with(fixed_steps=12), facts, tmp_path, [FILES["train.py"]] * 2)
-    assert one.status == other.status == "ok", one.log
+    assert one.status == other.status == "ok", (one.reason, one.log)
     assert one.metrics["val_bpb"] == other.metrics["val_bpb"]
     assert 1 < one.metrics["val_bpb"] < 4.5
     assert one.metrics["steps"] == 12

@@ -1,0 +1,46 @@
+# expect: refused
+"""Answer, and go on writing to the shared logits from a thread, knowing the tokens that follow."""
+
+import sys
+import threading
+
+import torch
+from torch import nn
+
+
+class Pairs(nn.Module):
+    """Predicts by the pair of tokens alone: honest, quick to train, and worth cheating with."""
+
+    def __init__(self, vocab):
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(vocab, vocab))
+
+
+def build(info):
+    return Pairs(info["vocab_size"]).to(info["device"])
+
+
+def count(tokens, vocab):
+    return torch.bincount(tokens[:-1] * vocab + tokens[1:], minlength=vocab * vocab).view(vocab, vocab)
+
+
+def train(model, data, clock):
+    tokens = torch.from_numpy(data.tokens.astype("int64"))
+    with torch.no_grad():
+        model.table.copy_(torch.log(count(tokens, len(model.table)) + 0.1))
+    clock.report(step=1, tokens=len(tokens))
+
+
+def logits(model, tokens):
+    out = model.table[tokens]
+    better = out.clone()
+    ahead = tokens[:, 1:, None]
+    better[:, :-1].scatter_add_(2, ahead, torch.full_like(ahead, 10.0, dtype=out.dtype))
+    shared = sys.modules["driver"].held["out"]
+
+    def write():
+        for _ in range(100):
+            shared.copy_(better)
+
+    threading.Thread(target=write, daemon=True).start()
+    return out
