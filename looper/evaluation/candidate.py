@@ -28,7 +28,7 @@ class Host(NamedTuple):
         device: ``cpu`` or ``cuda``.
         devices: device nodes of its GPU.
         cores: the cores it may run on; empty for all.
-        memory_mb: MiB that it may use; None for no limit.
+        memory_mb: MiB that it may use.
         check: called all the time while it is waited for; raises a Failure when a budget is used up.
         progress: takes what it claims about its progress.
     """
@@ -38,7 +38,7 @@ class Host(NamedTuple):
     device: str
     devices: tuple[str, ...]
     cores: tuple[int, ...]
-    memory_mb: int | None
+    memory_mb: int
     check: Callable[[], None]
     progress: Callable[[Mapping[str, float]], None]
 
@@ -104,6 +104,10 @@ class Candidate:
         self._peak_mb = max(self._peak_mb, usage.memory_mb)
         return usage
 
+    def out_of_memory(self) -> bool:
+        """Whether the kernel has ended one of its processes for the memory they used."""
+        return self._process.out_of_memory()
+
     def waited_s(self) -> float:
         """Seconds the worker's main thread was ready to run but had no core."""
         return self._process.waited_s()
@@ -153,8 +157,8 @@ class Candidate:
             return Invalid(f"the worker closed its channel during {what} and ran on, without an answer.")
         code = self._process.exit_code
         if self._process.out_of_memory():
-            limit = f" (the limit is {self._host.memory_mb} MiB)" if self._host.memory_mb else ""
-            return OutOfMemory(f"the candidate was ended during {what}: it used too much memory{limit}.")
+            limit = f"the limit is {self._host.memory_mb} MiB"
+            return OutOfMemory(f"the worker was ended during {what}: it used too much memory ({limit}).")
         if code is None:
             return Crash(f"the worker was ended from outside during {what}, without an answer.")
         if code >= 0:

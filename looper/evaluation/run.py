@@ -237,6 +237,8 @@ class Run:
     def _excess(self, memory_mb: float, processes: int) -> Failure | None:
         """Which budget is used up, if any."""
         most = self.budget["memory_mb"]
+        if any(worker.out_of_memory() for worker in self._workers):
+            return OutOfMemory(f"the candidate used too much memory (the limit is {self._host.memory_mb} MiB).")
         if most is not None and memory_mb > most:
             return OutOfMemory(f"the candidate used {memory_mb:.0f} MiB of memory (the limit is {most} MiB).")
         if processes > MOST_PROCESSES:

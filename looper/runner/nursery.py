@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 
 from looper.places import pycache_folder
-from looper.sandbox import python_code
+from looper.sandbox import prepare_groups, python_code
 
 #: What of looper's environment an evaluator gets. Nothing here is secret.
 PASSED_ON = ("PATH", "HOME", "LANG", "XDG_CACHE_HOME", "LOOPER_CACHE", "TMPDIR", "CUDA_HOME", "LD_LIBRARY_PATH")
@@ -36,6 +36,7 @@ class Nursery:
         trusted = pycache_folder()
         self._temporary = None if trusted else tempfile.TemporaryDirectory(prefix="looper-pycache-")
         self._pycache = self._temporary.name if self._temporary else str(trusted)
+        prepare_groups()
         self._start()
 
     def fork(self, device_env: Mapping[str, str], fds: list[int]) -> None:

@@ -6,6 +6,7 @@ Imported by ``looper.runner`` and ``looper.evaluation`` alone, and by ``looper d
 from __future__ import annotations
 
 from looper.sandbox.backends import AUTOMATIC, BACKENDS
+from looper.sandbox.cgroup import prepare as prepare_groups
 from looper.sandbox.confined import Launch, Sandbox, python_code
 from looper.sandbox.probing import Probe, available, explain, probe, report
 from looper.sandbox.proctree import Usage
@@ -28,6 +29,7 @@ __all__ = [
     "available",
     "explain",
     "gpu_nodes",
+    "prepare_groups",
     "probe",
     "python_code",
     "report",
