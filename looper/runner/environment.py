@@ -51,6 +51,10 @@ class Environment:
         self._next, self._at = 0, time.monotonic()
         self._changes: dict[str, str] = {}
 
+    def paths(self) -> list[str]:
+        """Everything that is looked at."""
+        return list(self._all)
+
     def look(self) -> list[str]:
         """What has changed, as far as it was looked at: a path and how it differs, a line each.
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from looper.models import Measurement
+from looper.runner import LocalRunner
 from tests.measuring import Lab, one, runner_of
 
 PLANT = """
 import os, py_compile, sys
 def plant():
-    root = os.path.dirname(__file__)
+    root = ROOT
     for name in ("json.py", "csv.py", "surprise.py", "sitecustomize.py"):
         with open(os.path.join(root, name), "w") as f:
             f.write("raise SystemExit('planted')")
@@ -37,22 +40,46 @@ def evaluate(run):
 """
 
 
-def test_planted_files_have_no_effect(lab: Lab) -> None:
-    results = [lab.measure(PLANT, EVALUATE, helper="VALUE = 1.0", later="VALUE = 2.0") for _ in range(2)]
+class Start:
+    """A runner, and the folder in which its evaluator finds the target: a candidate is told it as ROOT."""
+
+    runner: LocalRunner
+
+    def __init__(self, slots: Path) -> None:
+        self.slots, self.root = slots, slots / "0" / "target"
+
+    def __call__(self, evaluate: str, **locked: str) -> None:
+        self.runner = runner_of(self.slots, evaluate, **locked)
+
+    def measure(self, solution: str) -> Measurement:
+        return one(self.runner, solution.replace("ROOT", repr(str(self.root))))
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    start = Start(tmp_path / "slots")
+    yield start
+    start.runner.close()
+
+
+def test_planted_files_have_no_effect(start: Start) -> None:
+    start(EVALUATE, helper="VALUE = 1.0", later="VALUE = 2.0")
+    results = [start.measure(PLANT) for _ in range(2)]
+    assert (start.root / "sitecustomize.py").exists()
     assert [(result.reason, dict(result.metrics)) for result in results] == [("", {"loss": 3.0})] * 2
 
 
-def test_planted_files_are_gone_for_the_next_candidate(lab: Lab) -> None:
-    evaluate = """
+def test_planted_files_are_gone_for_the_next_candidate(start: Start) -> None:
+    start("""
 def evaluate(run):
     with run.candidate("solution.py") as solution, run.clock():
         run.report(loss=solution.call("files"))
-"""
-    plant = "import os\ndef files():\n  root = os.path.dirname(__file__)\n  "
+""")
+    plant = "import os\ndef files():\n  root = ROOT\n  "
     plant += "os.makedirs(root + '/a/b'); open(root + '/a/b/c', 'w'); os.mkfifo(root + '/d'); os.chmod(root + '/a', 0)"
     plant += "\n  return len(os.listdir(root))"
-    look = "import os\ndef files(): return len(os.listdir(os.path.dirname(__file__)))"
-    assert [lab.measure(text, evaluate).metrics["loss"] for text in (plant, look)] == [4.0, 2.0]
+    look = "import os\ndef files(): return len(os.listdir(ROOT))"
+    assert [start.measure(text).metrics["loss"] for text in (plant, look)] == [4.0, 2.0]
 
 
 TAMPER = {
@@ -67,28 +94,32 @@ TAMPER = {
 
 @pytest.mark.parametrize("name", ["helper.py", "solution.py"])
 @pytest.mark.parametrize("how", TAMPER)
-def test_a_changed_file_of_the_target_makes_the_run_invalid_and_is_restored(
-    lab: Lab, tmp_path: Path, how: str, name: str
+def test_a_changed_file_of_the_target_costs_the_score_and_is_restored(
+    start: Start, tmp_path: Path, how: str, name: str
 ) -> None:
-    evaluate = """
+    start(
+        """
 def evaluate(run):
     with run.candidate("solution.py") as solution, run.clock():
         solution.call("work")
     import helper
     run.report(loss=helper.VALUE)
-"""
+""",
+        helper="VALUE = 1.0",
+    )
     outside = tmp_path / "outside.py"
     outside.write_text("VALUE = 9.0")
     solution = f"""
         import os
         def work():
-            path, outside = os.path.join(os.path.dirname(__file__), {name!r}), {str(outside)!r}
+            path, outside = os.path.join(ROOT, {name!r}), {str(outside)!r}
             {TAMPER[how]}
         """
-    result = lab.measure(solution, evaluate, helper="VALUE = 1.0")
-    assert (result.status, dict(result.metrics)) == ("invalid", {})
+    result = start.measure(solution)
+    assert (result.status, dict(result.metrics)) == ("tampered", {})
     assert result.reason == f"files of the target were changed during the run: {name}"
-    assert lab.measure("def work(): pass", evaluate, helper="VALUE = 1.0").metrics == {"loss": 1.0}
+    assert [line.partition(": was ")[0] for line in result.facts["tampered"]] == [name]
+    assert start.measure("def work(): pass").metrics == {"loss": 1.0}
     assert outside.read_text() == "VALUE = 9.0"
 
 
