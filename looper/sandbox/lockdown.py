@@ -62,7 +62,7 @@ def restrict(spec: Mapping[str, Any], level: Level, work: str, target: str) -> l
     own = level >= Level.NAMESPACES
     readable = ["/"] if own else [*spec["shown"], *PROC, target]
     writable = [work, "/tmp", "/dev/shm"] if own else [work]
-    seccomp_needs = {"unix_sockets": own, "memfds": spec["memfds"]}
+    seccomp_needs = {"own_files": own, "memfds": spec["memfds"]}
     if own and not landlock.abi():  # a kernel without it; the namespaces hold by themselves
         seccomp.install(**seccomp_needs)
         return ["seccomp"]

@@ -3,7 +3,8 @@
 What is covered: new namespaces and mounts, other processes' memory, descriptors, limits and priority, every socket
 but Unix ones, messages and memory that outlive a run, the doors to the kernel that a computation never needs, calls
 of another instruction set, and calls newer than this list.
-What is not covered: what the allowed calls do to files, which is for mounts and Landlock to hold back.
+What is not covered: what the allowed calls do to files, which is for mounts and Landlock to hold back; where the
+host's files are in sight, changes of their attributes are refused here, since Landlock does not look at them.
 
 An allowed call that is allowed whatever its arguments costs nothing: the kernel runs the filter once for each number
 and remembers (``kernel/seccomp.c``, ``seccomp_cache_prepare``).
@@ -119,6 +120,30 @@ MISSING: dict[str, Numbers] = {
     "mq_open": (240, 180),
     "mq_unlink": (241, 181),
 }
+#: Refused with EPERM where the host's files are in sight: Landlock does not look at these, and their owner may.
+ATTRIBUTES: dict[str, Numbers] = {
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "fchown": (93, 55),
+    "lchown": (94, None),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "setxattrat": (463, 463),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
+}
 MEMFD_CREATE = (319, 279)
 CLONE, UNSHARE, PERSONALITY, IOCTL = (56, 220), (272, 97), (135, 92), (16, 29)
 PRLIMIT64, SOCKET, SOCKETPAIR, SECCOMP = (302, 261), (41, 198), (53, 199), (317, 277)
@@ -146,21 +171,22 @@ Code = tuple[tuple[int, int, int, int], ...]  # struct sock_filter: code, jump i
 ALLOW: Code = ((RETURN, 0, 0, 0x7FFF0000),)
 
 
-def install(*, unix_sockets: bool, memfds: bool) -> None:
+def install(*, own_files: bool, memfds: bool) -> None:
     """Filter the calls of this process, all its threads, and whatever they fork or execute, for good.
 
     The caller has set PR_SET_NO_NEW_PRIVS.
 
     Args:
-        unix_sockets: whether a Unix socket may be made that can reach others. A ``socketpair`` of streams or
-            packets, which is connected for good, always may.
+        own_files: whether the process has a file system of its own. Else no Unix socket may be made that can reach
+            others (a ``socketpair`` of streams or packets, which is connected for good, may), and no file's mode,
+            owner, times or extended attributes may be changed.
         memfds: whether files may be made in memory alone (memfd_create).
 
     Raises:
         OSError: when the kernel refuses, or the machine is neither x86_64 nor aarch64.
     """
     machine = os.uname().machine if sys.maxsize > 2**32 else f"a 32-bit Python on {os.uname().machine}"
-    steps = program(machine, unix_sockets, memfds)
+    steps = program(machine, own_files, memfds)
     instructions = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
     filter_ = struct.pack("@HP", len(steps), ctypes.addressof(instructions))
     libc = ctypes.CDLL(None, use_errno=True)
@@ -174,7 +200,7 @@ def install(*, unix_sockets: bool, memfds: bool) -> None:
 
 
 @cache
-def program(machine: str, unix_sockets: bool, memfds: bool) -> Code:
+def program(machine: str, own_files: bool, memfds: bool) -> Code:
     """The filter in classic BPF; the arguments are those of :func:`install`.
 
     Raises:
@@ -187,14 +213,15 @@ def program(machine: str, unix_sockets: bool, memfds: bool) -> Code:
         (JUMP_IF_EQUAL, 1, 0, ARCHITECTURES[machine]),
         (RETURN, 0, 0, KILL_PROCESS),
         (LOAD, 0, 0, NUMBER_AT),
-        *_search(_rules(list(ARCHITECTURES).index(machine), unix_sockets, memfds)),
+        *_search(_rules(list(ARCHITECTURES).index(machine), own_files, memfds)),
     )
 
 
-def _rules(column: int, unix_sockets: bool, memfds: bool) -> list[tuple[int, Code]]:
+def _rules(column: int, own_files: bool, memfds: bool) -> list[tuple[int, Code]]:
     """The rule that holds from each of these call numbers on, in order."""
     eperm, eacces, enosys = _refuse(errno.EPERM), _refuse(errno.EACCES), _refuse(errno.ENOSYS)
     calls = {numbers: eperm for numbers in FORBIDDEN.values()} | {numbers: enosys for numbers in MISSING.values()}
+    calls |= {} if own_files else dict.fromkeys(ATTRIBUTES.values(), eperm)
     calls |= {
         MEMFD_CREATE: ALLOW if memfds else enosys,
         CLONE: _if(JUMP_IF_ANY_BIT, 0, CLONE_NEW | CLONE_PARENT, eperm, ALLOW),
@@ -202,12 +229,12 @@ def _rules(column: int, unix_sockets: bool, memfds: bool) -> list[tuple[int, Cod
         PERSONALITY: _if(JUMP_IF_EQUAL, 0, PER_LINUX, ALLOW, _if(JUMP_IF_EQUAL, 0, PERSONALITY_QUERY, ALLOW, eperm)),
         IOCTL: _if(JUMP_IF_EQUAL, 1, TIOCSTI, eperm, _if(JUMP_IF_EQUAL, 1, TIOCLINUX, eperm, ALLOW)),
         PRLIMIT64: _if(JUMP_IF_EQUAL, 0, 0, ALLOW, eperm),  # one's own limits, not those of looper
-        SOCKET: _if(JUMP_IF_EQUAL, 0, AF_UNIX, ALLOW, eacces) if unix_sockets else eacces,
+        SOCKET: _if(JUMP_IF_EQUAL, 0, AF_UNIX, ALLOW, eacces) if own_files else eacces,
         SOCKETPAIR: _if(
             JUMP_IF_EQUAL,
             0,
             AF_UNIX,
-            ALLOW if unix_sockets else _if(JUMP_IF_ANY_BIT, 1, DATAGRAM_BIT, eacces, ALLOW),
+            ALLOW if own_files else _if(JUMP_IF_ANY_BIT, 1, DATAGRAM_BIT, eacces, ALLOW),
             eacces,
         ),
     }

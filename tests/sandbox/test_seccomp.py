@@ -18,8 +18,8 @@ from tests.sandbox.alone import NO_NEW_PRIVS, run, told
 
 MACHINE = os.uname().machine
 COLUMN = list(seccomp.ARCHITECTURES).index(MACHINE)
-STRICT = "seccomp.install(unix_sockets=False, memfds=False)\n"
-LOOSE = "seccomp.install(unix_sockets=True, memfds=True)\n"
+STRICT = "seccomp.install(own_files=False, memfds=False)\n"
+LOOSE = "seccomp.install(own_files=True, memfds=True)\n"
 HEADERS = {
     "x86_64": ["/usr/include/x86_64-linux-gnu/asm/unistd_64.h", "/usr/include/asm/unistd_64.h"],
     "aarch64": ["/usr/include/asm-generic/unistd.h"],
@@ -37,8 +37,9 @@ def number(call: tuple[int, int]) -> int:
 
 def test_refused_calls(user: list[str]) -> None:
     script = f"{STRICT}tell({{name: call(number) for name, number in json.loads(sys.argv[1]).items()}})"
-    refused = {**dict.fromkeys(seccomp.FORBIDDEN, "EPERM"), **dict.fromkeys(seccomp.MISSING, "ENOSYS")}
-    numbers = {name: (seccomp.FORBIDDEN | seccomp.MISSING)[name][COLUMN] for name in refused}
+    never = seccomp.FORBIDDEN | seccomp.ATTRIBUTES
+    refused = {**dict.fromkeys(never, "EPERM"), **dict.fromkeys(seccomp.MISSING, "ENOSYS")}
+    numbers = {name: (never | seccomp.MISSING)[name][COLUMN] for name in refused}
     here = {name: n for name, n in numbers.items() if n is not None}
     assert told(user, script, json.dumps(here)) == {name: refused[name] for name in here}
 
@@ -50,9 +51,11 @@ def test_numbers_are_those_of_the_kernels_headers(machine: str) -> None:
         pytest.skip(f"no kernel header for {machine} is installed (linux-libc-dev)")
     known = {name: int(n) for name, n in re.findall(r"#define __NR_(\w+)\s+(\d+)", header.read_text())}
     named = ("memfd_create", "clone", "unshare", "personality", "ioctl", "prlimit64", "socket", "socketpair", "seccomp")
-    ours = {name: getattr(seccomp, name.upper()) for name in named} | seccomp.FORBIDDEN | seccomp.MISSING
+    ours = {name: getattr(seccomp, name.upper()) for name in named}
+    ours |= seccomp.FORBIDDEN | seccomp.ATTRIBUTES | seccomp.MISSING
     column = list(seccomp.ARCHITECTURES).index(machine)
-    newer = {"statmount", "listmount", "open_tree_attr"} - known.keys()  # than the oldest headers in use
+    newest = {"statmount", "listmount", "open_tree_attr", "setxattrat", "removexattrat", "file_setattr", "fchmodat2"}
+    newer = newest - known.keys()  # than the oldest headers in use
     assert {name: numbers[column] for name, numbers in ours.items() if name not in newer} == {
         name: known.get(name) for name in ours if name not in newer
     }
@@ -231,12 +234,19 @@ tell([matrix.grad[0, 0].item(), torch.get_num_threads()])"""
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 def test_compiling(tmp_path: Path) -> None:
-    (tmp_path / "one.c").write_text('#include <stdio.h>\nint main(void) { puts("hi"); }\n')
-    script = f"""{STRICT}
+    (tmp_path / "one.c").write_text(
+        '#include <stdio.h>\nint answer(void) { return 42; }\nint main(void) { puts("hi"); }\n'
+    )
+    program = f"""{LOOSE}
 os.chdir(sys.argv[1])
 subprocess.run(["cc", "-O2", "-pipe", "-o", "one", "one.c"], check=True)
 tell(subprocess.run(["./one"], stdout=subprocess.PIPE, text=True).stdout)"""
-    assert told([], script, str(tmp_path)) == "hi\n"
+    assert told([], program, str(tmp_path)) == "hi\n"
+    library = f"""{STRICT}
+os.chdir(sys.argv[1])
+subprocess.run(["cc", "-O2", "-pipe", "-shared", "-fPIC", "-o", "one.so", "one.c"], check=True)
+tell(ctypes.CDLL("./one.so").answer())"""  # as Triton and Inductor do; a linker cannot make a program executable
+    assert told([], library, str(tmp_path)) == 42
 
 
 def test_a_refusal_is_an_error() -> None:
@@ -258,7 +268,7 @@ def test_the_program_of_each_machine(machine: str) -> None:
     def verdict(call: int, *arguments: int) -> int:
         return result(program, seccomp.ARCHITECTURES[machine], call, *arguments)
 
-    whole = {**dict.fromkeys(seccomp.FORBIDDEN.values(), errno.EPERM)}
+    whole = {**dict.fromkeys([*seccomp.FORBIDDEN.values(), *seccomp.ATTRIBUTES.values()], errno.EPERM)}
     whole |= {**dict.fromkeys([*seccomp.MISSING.values(), seccomp.MEMFD_CREATE], errno.ENOSYS)}
     whole |= {seccomp.SOCKET: errno.EACCES}
     expected = {numbers[column]: seccomp.ERRNO | code for numbers, code in whole.items()}
