@@ -3,8 +3,9 @@
 What is covered: everything that ``python -I`` can import from the standard library and the installed packages, with
 the shared libraries beside it, the interpreter itself and looper's own package. A change shows in a file's inode,
 size or times; the time of change (ctime) can be set by nobody but the kernel.
-What is not covered: data files of packages; libraries of the system; folders that a ``.pth`` file adds for a package
-under development, but for looper's own. ``__pycache__`` is left out because evaluators never look there.
+What is not covered: data files of packages, and folders that held no code; libraries of the system; folders that a
+``.pth`` file adds for a package under development, but for looper's own; a change while this very looper starts.
+``__pycache__`` is left out because evaluators never look there.
 """
 
 from __future__ import annotations
