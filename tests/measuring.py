@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import textwrap
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from looper import sandbox
 from looper.models import Budget, Experiment, Measurement, Metric, Target
 from looper.runner import Job, LocalRunner, slots_for
 
@@ -25,6 +28,17 @@ def evaluate(run):
 """
 
 
+@functools.cache
+def backends() -> tuple[str, ...]:
+    """Names of the isolation backends that work here, best first."""
+    return tuple(sandbox.available())
+
+
+def best() -> str:
+    """The backend that a session would get here."""
+    return backends()[0]
+
+
 def target_of(budget: Budget, settings: Mapping[str, object] | None = None) -> Target:
     """A target with one editable file, ``solution.py``, and the metric ``loss``."""
     return Target("t", Path("."), ("solution.py",), Metric("loss"), budget, settings=settings or {})
@@ -34,12 +48,20 @@ def job_of(solution: str, seed: int = 7) -> Job:
     return Job(EXPERIMENT, {"solution.py": textwrap.dedent(solution).encode()}, seed)
 
 
-def runner_of(folder: Path, evaluate: str, budget: Budget = QUICK, slots: int = 1, **locked: str) -> LocalRunner:
-    """A runner whose target has this evaluator, and locked modules by name."""
+def runner_of(
+    folder: Path,
+    evaluate: str,
+    budget: Budget = QUICK,
+    slots: int = 1,
+    backend: str = "",
+    preload: tuple[str, ...] = (),
+    **locked: str,
+) -> LocalRunner:
+    """A runner whose target has this evaluator, and locked modules by name; on the best backend if none is named."""
     files = {"evaluate.py": evaluate} | {f"{name}.py": text for name, text in locked.items()}
-    target = target_of(budget)
+    target = replace(target_of(budget), preload=preload)
     data = {name: textwrap.dedent(text).encode() for name, text in files.items()}
-    return LocalRunner(target, folder, data, {}, slots_for(target, slots, ()), "process")
+    return LocalRunner(target, folder, data, {}, slots_for(target, slots, ()), backend or best())
 
 
 def one(runner: LocalRunner, solution: str, seed: int = 7) -> Measurement:
@@ -50,18 +72,25 @@ def one(runner: LocalRunner, solution: str, seed: int = 7) -> Measurement:
 
 
 class Lab:
-    """Runners that tests share, one for each evaluator and budget."""
+    """Runners that tests share, one for each evaluator, budget and backend."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._runners: dict[object, LocalRunner] = {}
 
     def measure(
-        self, solution: str, evaluate: str = ANSWER, budget: Budget = QUICK, seed: int = 7, **locked: str
+        self,
+        solution: str,
+        evaluate: str = ANSWER,
+        budget: Budget = QUICK,
+        seed: int = 7,
+        backend: str = "",
+        **locked: str,
     ) -> Measurement:
-        key = (evaluate, budget, tuple(locked.items()))
+        key = (evaluate, budget, backend, tuple(locked.items()))
         if key not in self._runners:
-            self._runners[key] = runner_of(self.folder / str(len(self._runners)), evaluate, budget, **locked)
+            folder = self.folder / str(len(self._runners))
+            self._runners[key] = runner_of(folder, evaluate, budget, backend=backend, **locked)
         return one(self._runners[key], solution, seed)
 
     def close(self) -> None:
@@ -76,6 +105,20 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab.close()
 
 
+def parent_of(pid: int) -> int:
+    return int(_read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()[1])
+
+
+def leaders(pids: list[int]) -> list[int]:
+    """Those that lead their session: of a worker's processes its first one, and not what that forked."""
+    return [pid for pid in pids if os.getsid(pid) == pid]
+
+
+def identity(pid: int) -> tuple[int, str]:
+    """Number and start time: numbers are used again."""
+    return pid, _started(pid)
+
+
 def below(pid: int) -> set[tuple[int, str]]:
     """Every living process below ``pid``, as number and start time."""
     found: set[tuple[int, str]] = set()
@@ -84,7 +127,7 @@ def below(pid: int) -> set[tuple[int, str]]:
         for task in Path(f"/proc/{queue.pop()}/task").glob("*/children"):
             for child in map(int, _read(task).split()):
                 queue.append(child)
-                found.add((child, _started(child)))
+                found.add(identity(child))
     return {process for process in found if process[1]}
 
 

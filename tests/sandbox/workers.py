@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from looper import sandbox
 from looper.evaluation.candidate import Candidate, Host
+from looper.sandbox import Sandbox
+from tests.measuring import best
 
 
-def worker_of(folder: Path, code: str, check: Callable[[], None] = lambda: None) -> Candidate:
-    """A worker that has loaded ``code``; close it in the end."""
-    root, scratch = folder / "target", folder / "scratch"
-    for place in (root, scratch):
-        place.mkdir(exist_ok=True)
-    (root / "solution.py").write_text(textwrap.dedent(code))
-    host = Host(sandbox.get("process"), str(root), str(scratch), "cpu", (), check, lambda values: None)
-    worker = Candidate(host)
+def worker_of(
+    folder: Path,
+    code: str,
+    backend: str = "",
+    check: Callable[[], None] = lambda: None,
+    files: Mapping[str, bytes] | None = None,
+    hidden: tuple[str, ...] = (),
+) -> Candidate:
+    """A worker that has loaded ``code``, in a zygote of its own; close it in the end."""
+    scratch = folder / "scratch"
+    scratch.mkdir(exist_ok=True)
+    host = Host(Sandbox(backend or best()), str(scratch), "cpu", (), (), None, check, lambda values: None)
+    worker = Candidate(host, {"solution.py": textwrap.dedent(code).encode(), **(files or {})}, hidden)
     try:
         worker.load("solution.py", None)
     except BaseException:
