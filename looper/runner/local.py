@@ -15,8 +15,9 @@ from looper.models import Target
 from looper.runner import environment
 from looper.runner.evaluator import Evaluator
 from looper.runner.nursery import Nursery
-from looper.runner.slot import Done, Job, Progress, SlotFolder, remove, untouched
+from looper.runner.slot import Done, Job, Progress, SlotFolder, untouched
 from looper.sandbox import gpu_nodes
+from looper.sandbox.removal import remove
 
 GRACE_S = 60.0  # beyond the sum of the budgets: the evaluator's own start, imports and bookkeeping
 RERUNS = 2  # how often a run is measured again that the machine starved, or whose folder was removed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from looper.evaluation.logtext import one_line
 from looper.models import Experiment, Measurement
+from looper.sandbox.removal import is_folder, remove
 
 MAX_READ = 1 << 24  # bytes of a changed file, to say what it is now
 
@@ -76,7 +76,7 @@ class SlotFolder:
 
     def vanished(self) -> bool:
         """Whether the folder itself is gone: somebody cleaned up, which says nothing about the candidate."""
-        return not _is_folder(self.root)
+        return not is_folder(self.root)
 
     def tampered(self) -> dict[str, str]:
         """Files of the target that are not what was laid out, by name, and how they differ."""
@@ -85,7 +85,7 @@ class SlotFolder:
 
     def _remove_strangers(self) -> None:
         folders = {str(parent) for name in self._files for parent in PurePosixPath(name).parents}
-        if not _is_folder(self.root):
+        if not is_folder(self.root):
             remove(self.root)
             self.root.mkdir(parents=True)
         queue = [PurePosixPath()]
@@ -115,35 +115,6 @@ def untouched(measurement: Measurement, files: Mapping[str, str], environment: S
         reason = f"what evaluators run from was changed during the run: {environment[0]}"
     facts = {**measurement.facts, "tampered": changes}
     return replace(measurement, status="tampered", metrics={}, reason=one_line(reason), facts=facts)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a whole folder, also one whose permissions forbid it to its owner.
-
-    Raises:
-        OSError: when something of it is left.
-    """
-    if not _is_folder(path):
-        path.unlink(missing_ok=True)
-        return
-    try:
-        shutil.rmtree(path)
-    except OSError:
-        path.chmod(0o700)
-        for place, inner, _ in os.walk(path):
-            for name in inner:
-                folder = Path(place, name)
-                if _is_folder(folder):
-                    folder.chmod(0o700)
-        shutil.rmtree(path)
-
-
-def _is_folder(path: Path) -> bool:
-    """Whether ``path`` is a folder and no link to one."""
-    try:
-        return stat.S_ISDIR(path.lstat().st_mode)
-    except FileNotFoundError:
-        return False
 
 
 def _described(data: bytes) -> str:

@@ -20,18 +20,19 @@ import importlib
 import json
 import os
 import select
-import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from looper.sandbox import fresh, linux
 from looper.sandbox.lockdown import FIRST_UID, lock_down
 from looper.sandbox.proctree import children_of
 from looper.sandbox.protocol import WORK_IN_ENV, Level
+from looper.sandbox.removal import remove
 
 REAP_EVERY_MS = 200
 
@@ -134,7 +135,8 @@ def end_tree(init: int, folders: Folders) -> NoReturn:
         os.waitpid(init, 0)  # in a PID namespace nothing is left after this
     kill_all_below()
     if folders.on_host:
-        shutil.rmtree(folders.on_host, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove(Path(folders.on_host))
     os._exit(0)
 
 

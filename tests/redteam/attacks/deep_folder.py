@@ -7,6 +7,6 @@ import os
 
 def attack(host):
     os.chdir(os.environ["TMPDIR"])
-    for _ in range(3000):
+    for _ in range(1200):
         os.mkdir("d")
         os.chdir("d")
