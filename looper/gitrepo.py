@@ -29,8 +29,6 @@ ENVIRONMENT = {
     "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_ALLOW_PROTOCOL": "",  # a git of before 2.39.4 does not know the line above and would run the remote's command
-    "GIT_ATTR_NOSYSTEM": "1",
-    "GIT_GRAFT_FILE": "/dev/null",
     "GIT_AUTHOR_NAME": "looper",
     "GIT_AUTHOR_EMAIL": "looper@localhost",
     "GIT_COMMITTER_NAME": "looper",

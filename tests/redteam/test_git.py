@@ -7,10 +7,8 @@ nothing run, and is everything as it was that is not looper's?
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import subprocess
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -118,11 +116,12 @@ def nested_repository(project: Scripted, script: Path) -> None:
 
 
 def replaced(project: Scripted, script: Path) -> None:
-    """What git shows for the editable file, for its commit, and for the parent of that, is something else."""
-    good = project.git("rev-parse", "HEAD:bowl/point.txt").strip()
+    """What git shows for the champion's file, and for its commit, is something else."""
+    assert run(project, "--experiments", "0").returncode == 0
+    base = project.record().opened["base"]
     evil = project.git("hash-object", "-w", "--stdin", data="a=0\nafter=\nb=0\n").strip()
-    project.git("replace", good, evil)
-    project.git("replace", project.git("rev-parse", "HEAD").strip(), project.git("rev-parse", "HEAD~1").strip())
+    project.git("replace", project.git("rev-parse", f"{base}:bowl/point.txt").strip(), evil)
+    project.git("replace", base, project.git("rev-parse", "main~1").strip())
 
 
 def grafted(project: Scripted, script: Path) -> None:
@@ -207,104 +206,3 @@ def test_no_folder_of_an_evaluator_leads_to_the_history(tmp_path: Path) -> None:
     found = {line for event in project.events() for line in event.get("log", ()) if line.startswith("found")}
     assert "found plain point.txt" in found
     assert not [line for line in found if re.search(r"^found link|\.git|\.looper|ledger", line)]
-
-
-# -- names that lead elsewhere -----------------------------------------------------------------------------------------
-
-
-def candidates_name(project: Scripted) -> str:
-    project.git("symbolic-ref", "refs/looper/bowl/tried/1", "refs/heads/main")
-    return "refs/looper/bowl/tried/1 is not a name of its own, it leads to refs/heads/main"
-
-
-def branchs_name(project: Scripted) -> str:
-    project.git("symbolic-ref", "refs/heads/looper/bowl", "refs/heads/main")
-    return "refs/heads/looper/bowl is not a name of its own, it leads to refs/heads/main"
-
-
-def folder_of_names(project: Scripted) -> str:
-    (project.top / ".git" / "refs" / "looper" / "bowl").mkdir(parents=True)
-    (project.top / ".git" / "refs" / "looper" / "bowl" / "tried").symlink_to("../../heads")
-    return "tried is a link"
-
-
-def folder_of_locks(project: Scripted) -> str:
-    """Where old locks are removed: the user's own files of that name."""
-    lock = project.top.parent / "poetry.lock"
-    lock.touch()
-    os.utime(lock, (time.time() - 1000,) * 2)
-    (project.top / ".git" / "refs" / "looper").mkdir()
-    (project.top / ".git" / "refs" / "looper" / "bowl").symlink_to(lock.parent)
-    return "bowl is a link"
-
-
-def ignore_file(project: Scripted) -> str:
-    (project.top / ".looper").mkdir()
-    (project.top / ".looper" / ".gitignore").symlink_to(project.target / "program.md")
-    return ".gitignore is a link"
-
-
-def loopers_folder(project: Scripted) -> str:
-    (project.top / ".looper").symlink_to(project.target)
-    return ".looper is a link"
-
-
-def sessions_folder(project: Scripted) -> str:
-    (project.top / ".looper").mkdir()
-    (project.top / ".looper" / "bowl").symlink_to(project.target)
-    return "bowl is a link"
-
-
-def lock_file(project: Scripted) -> str:
-    (project.top / ".looper" / "bowl").mkdir(parents=True)
-    (project.top / ".looper" / "bowl" / "lock").symlink_to(project.target / "program.md")
-    return "lock is a link"
-
-
-def ledger_file(project: Scripted) -> str:
-    (project.top / ".looper" / "bowl").mkdir(parents=True)
-    (project.top / ".looper" / "bowl" / "ledger.jsonl").symlink_to(project.target / "program.md")
-    return "ledger.jsonl is a link"
-
-
-def waiting_ignore_file(project: Scripted) -> str:
-    os.mkfifo(project.top / ".gitignore")
-    return ".gitignore is not a plain file"
-
-
-def repository_in_the_target(project: Scripted) -> str:
-    subprocess.run(["git", "init", "--quiet", str(project.target / "inner")], check=True)
-    return "inner is a repository of its own"
-
-
-LEADING: list[Callable[[Scripted], str]] = [
-    candidates_name, branchs_name, folder_of_names, folder_of_locks, ignore_file, loopers_folder, sessions_folder,
-    lock_file, ledger_file, waiting_ignore_file, repository_in_the_target,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("attack", LEADING, ids=lambda attack: attack.__name__)
-def test_nothing_is_written_or_waited_for_through_the(tmp_path: Path, attack: Callable[[Scripted], str]) -> None:
-    project = told(tmp_path)
-    says = attack(project)
-    before = users_own(project)
-    locks = list(tmp_path.glob("*.lock"))
-    done = run(project)
-    assert done.returncode == 2
-    assert says in done.stderr
-    assert users_own(project) == before
-    assert list(tmp_path.glob("*.lock")) == locks
-
-
-def test_a_loose_object_that_was_exchanged(tmp_path: Path) -> None:
-    project = told(tmp_path)
-    assert run(project).returncode == 0
-    blob = plain_git(project, "rev-parse", "looper/bowl:bowl/point.txt").decode().strip()
-    data = POINT.replace("a=10", "a=0").encode()
-    file = project.top / ".git" / "objects" / blob[:2] / blob[2:]
-    file.chmod(0o644)
-    file.write_bytes(zlib.compress(b"blob %d\0" % len(data) + data))
-    done = run(project)
-    assert done.returncode == 2
-    assert f"The object {blob[:12]}, point.txt of the commit" in done.stderr
-    assert project.record().next_n == 3
