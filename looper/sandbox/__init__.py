@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from looper.sandbox.backends import AUTOMATIC, BACKENDS
 from looper.sandbox.cgroup import prepare as prepare_groups
-from looper.sandbox.confined import Launch, Sandbox, python_code
+from looper.sandbox.confined import Launch, Sandbox
 from looper.sandbox.probing import Probe, available, explain, probe, report
 from looper.sandbox.proctree import Usage
 from looper.sandbox.protocol import WORK_IN_ENV, Confined, Layer, Level, Limits, Spec
+from looper.sandbox.python import python_code
 from looper.sandbox.view import gpu_nodes
 
 __all__ = [

@@ -6,17 +6,15 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import looper
 from looper.sandbox.backends import BACKENDS
 from looper.sandbox.cgroup import Cgroup
 from looper.sandbox.launcher import packed
 from looper.sandbox.proctree import ProcessTree, Usage
-from looper.sandbox.protocol import Confined, Spec
+from looper.sandbox.protocol import Confined, Level, Spec
+from looper.sandbox.python import python_code
 
 PATIENCE_S = 1.0  # between a worker's closing of its channel and its end
 START_PATIENCE_S = 120.0  # for a zygote that is still importing, on a machine that is busy with other things
@@ -24,13 +22,6 @@ START_PATIENCE_S = 120.0  # for a zygote that is still importing, on a machine t
 #: Has a launcher started for an order, with the descriptors of ``launcher.Ends``. Beside them goes the other end of
 #: the control: whoever starts launchers ends them by it when the evaluator is dead. The caller closes its own copies.
 Launch = Callable[[dict[str, Any], int, list[int]], None]
-
-
-def python_code(code: str, *options: str) -> list[str]:
-    """A command that runs ``code`` in an isolated Python that imports this very looper, installed or not."""
-    root = str(Path(looper.__file__).parent.parent)
-    find = f"import sys; sys.path.insert(0, {root!r}); import looper; del sys.path[0]"
-    return [sys.executable, "-I", *options, "-c", f"{find}; {code}"]
 
 
 def launch_alone(backend: str, gpu: bool = False) -> Launch:
@@ -71,13 +62,17 @@ class Sandbox:
         """
         if not os.path.exists("/proc/thread-self/children"):
             raise OSError("/proc does not list the children of a process: a worker could not be accounted for")
-        return LaunchedWorker(spec, self._launch)
+        return LaunchedWorker(spec, self._launch, grouped=self.level < Level.CONTAINER)
 
 
 class LaunchedWorker:
-    """A worker below a launcher; see :class:`looper.sandbox.protocol.Confined`."""
+    """A worker below a launcher; see :class:`looper.sandbox.protocol.Confined`.
 
-    def __init__(self, spec: Spec, launch: Launch) -> None:
+    Args:
+        grouped: whether to make a control group for it; containers have theirs.
+    """
+
+    def __init__(self, spec: Spec, launch: Launch, grouped: bool) -> None:
         self.exit_code: int | None = None
         self._oom_kills = 0
         self.channel, channel = socket.socketpair()
@@ -85,7 +80,7 @@ class LaunchedWorker:
         self._control.settimeout(START_PATIENCE_S)
         self.log_fd, log = os.pipe()
         files = packed(spec.files)
-        self._group = Cgroup.create(spec.limits.memory_mb, spec.limits.processes)
+        self._group = Cgroup.create(spec.limits.memory_mb, spec.limits.processes) if grouped else None
         groups = self._group.procs if self._group else []
         order = {**spec._asdict(), "files": None, "limits": spec.limits._asdict(), "memfds": spec.memfds(bool(groups))}
         try:
@@ -137,8 +132,7 @@ class LaunchedWorker:
         self._control.settimeout(PATIENCE_S)
         ended = True
         try:
-            told = self._told()
-            self.exit_code = told["code"] if told else None
+            self._heard_of_its_end(self._told())
         except TimeoutError:
             ended = False
         self._control.settimeout(None)
@@ -148,8 +142,13 @@ class LaunchedWorker:
     def _finish(self) -> None:
         """The launcher lets go of its end only when nothing is left below it."""
         while (told := self._told()) is not None:
-            self.exit_code = told["code"]
+            self._heard_of_its_end(told)
         self._close()
+
+    def _heard_of_its_end(self, told: dict[str, Any] | None) -> None:
+        if told:
+            self.exit_code = told["code"]
+            self._oom_kills = max(self._oom_kills, told.get("oom_kills", 0))
 
     def _close(self) -> None:
         self._control.close()

@@ -29,6 +29,10 @@ NO_NAMESPACES = (
     "namespaces (sysctl user.max_user_namespaces), or run with --min-level landlock: there, the list of processes, "
     "the use of the disk and the total memory are not isolated.",
 )
+NO_CONTAINER = (
+    "No container runtime that looper can use.",
+    "Install podman (apt install podman), or start docker's daemon and add yourself to the group docker.",
+)
 NO_LANDLOCK = ("This kernel has no Landlock.", "Boot Linux 5.13 or newer with landlock in its lsm= list.")
 NO_PROC = (
     "Parts of /proc are masked, so a worker cannot have one of its own: it gets an empty one.",
@@ -87,6 +91,8 @@ def explain(found: Probe) -> Layer:
     words = found.fault.lower()
     if found.name == "bwrap" and bwrap.program() is None:
         why, fix = NO_BUBBLEWRAP
+    elif found.name == "container":
+        why, fix = NO_CONTAINER
     elif found.level == Level.LANDLOCK and not landlock.abi():
         why, fix = NO_LANDLOCK
     elif "rtm_newaddr" in words or "uid map" in words or _apparmor_restricts():

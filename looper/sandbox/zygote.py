@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from looper.sandbox import linux
 from looper.sandbox.backends import BACKENDS
-from looper.sandbox.launcher import Ends, launch
+from looper.sandbox.launcher import Ends
 from looper.sandbox.proctree import children_of
 from looper.sandbox.protocol import Level
 from looper.sandbox.view import gpu_nodes, reachable, view_of
@@ -73,6 +73,7 @@ def confine(name: str, gpu: bool) -> dict[str, Any]:
         os.chdir("/")
     layers = backend.enter(view)
     return {
+        "backend": name,
         "level": int(backend.level),
         "layers": layers,
         "shown": list(view.shown),
@@ -107,7 +108,8 @@ def fork_launcher(order: dict[str, Any], common: dict[str, Any], fds: list[int])
     if launcher == 0:
         channel, log, control, files, *groups = fds
         try:
-            launch(completed(order, common), Ends(channel, log, control, files, tuple(groups)))
+            start = BACKENDS[common["backend"]].launch
+            start(completed(order, common), Ends(channel, log, control, files, tuple(groups)))
         except BaseException:
             traceback.print_exc()
         finally:
