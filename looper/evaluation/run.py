@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from looper.evaluation.candidate import Candidate, Host
 from looper.evaluation.failures import Crash, Failure, NotANumber, OutOfMemory, Starved, Timeout
+from looper.evaluation.gpu_memory import DeviceBuffer
 from looper.evaluation.wire import Buffer
 from looper.sandbox import Sandbox
 
@@ -148,6 +149,14 @@ class Run:
         The worker may write to it at any instant: copy what it holds once, and use only the copy.
         """
         return Buffer(shape, dtype)
+
+    def device_buffer(self, shape: tuple[int, ...], dtype: str) -> DeviceBuffer:
+        """The same in the GPU's memory; ``.array`` goes into ``torch.as_tensor(array, device="cuda")`` on both sides.
+
+        Raises:
+            OSError: when the driver cannot share memory between processes; take :meth:`buffer` then.
+        """
+        return DeviceBuffer(shape, dtype)
 
     def phase(self, name: str) -> None:
         """End the current phase and begin ``setup``, ``run`` or ``score``.

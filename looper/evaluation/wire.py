@@ -3,8 +3,8 @@
 A frame is a 12-byte prefix (header length u32, payload length u64, big-endian), a JSON header and the
 payload. In the header a JSON object always has one key that says what it is: ``{"d": {...}}`` a dict,
 ``{"a": [dtype, shape]}`` an array and ``{"b": n}`` bytes, whose data follow each other in the payload;
-``{"m": [dtype, shape]}`` an array in a memory file whose descriptor came along, in order. Everything else is
-JSON. Nothing that is decoded can run code, and every size is bounded before memory is taken for it.
+``{"m": [dtype, shape]}`` an array in a memory file whose descriptor came along, in order,
+``{"g": [dtype, shape]}`` one in a GPU's memory. Everything else is JSON. Nothing that is decoded can run code, and every size is bounded before memory is taken for it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import mmap
 import os
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from looper.evaluation.gpu_memory import DeviceArray, DeviceBuffer, open_array
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,7 +91,8 @@ def encode(value: Any) -> Frame:
 
     Raises:
         WireError: when ``value`` holds anything but None, bool, int, float, str, bytes, list, tuple, dict
-            with str keys, numpy arrays of the plain dtypes, and :class:`Buffer`; or when it is too large.
+            with str keys, numpy arrays of the plain dtypes, :class:`Buffer` and ``DeviceBuffer``; or when it is
+            too large.
     """
     parts: list[memoryview] = []
     fds: list[int] = []
@@ -123,9 +126,9 @@ def _pack(value: Any, parts: list[memoryview], fds: list[int], depth: int) -> An
     if kind in (bytes, bytearray):
         parts.append(memoryview(value))
         return {"b": len(value)}
-    if kind is Buffer:
+    if kind in (Buffer, DeviceBuffer):
         fds.append(value.fd)
-        return {"m": [value.dtype, list(value.shape)]}
+        return {"m" if kind is Buffer else "g": [value.dtype, list(value.shape)]}
     if kind.__module__ == "numpy":
         import numpy as np
 
@@ -208,11 +211,11 @@ class _Reader:
             return {_text(key): self.unpack(item, depth + 1) for key, item in body.items()}
         if kind == "b" and type(body) is int and body >= 0:
             return bytes(self.take(body))
-        if kind in ("a", "m") and isinstance(body, list) and len(body) == 2:
+        if kind in ("a", "m", "g") and isinstance(body, list) and len(body) == 2:
             return self.array(kind, *body)
         raise WireError("a message with an unknown kind of value")
 
-    def array(self, kind: str, dtype: Any, shape: Any) -> np.ndarray:
+    def array(self, kind: str, dtype: Any, shape: Any) -> np.ndarray | DeviceArray:
         import numpy as np
 
         if not (isinstance(dtype, str) and dtype in DTYPES):
@@ -220,12 +223,12 @@ class _Reader:
         sides = isinstance(shape, list) and all(type(n) is int and 0 <= n <= MAX_SIDE for n in shape)
         if not sides or len(shape) > 32:
             raise WireError("an array with an impossible shape")
-        if kind == "m":
+        if kind in ("m", "g"):
             if not self.fds:
                 raise WireError("an array whose memory file is missing")
             fd = self.fds.pop(0)
             try:
-                return map_array(fd, dtype, tuple(shape))
+                return map_array(fd, dtype, tuple(shape)) if kind == "m" else open_array(fd, tuple(shape), dtype)
             finally:
                 os.close(fd)
         count = math.prod(shape)
