@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from looper import sandbox
 from looper.models import Budget
-from tests.measuring import ANSWER, QUICK, Lab
+from tests.measuring import ANSWER, QUICK, Lab, backends
 
 CRASHES = {
     "at import": ("1 / 0", "solution.py: ZeroDivisionError: division by zero"),
@@ -37,11 +38,13 @@ CRASHES = {
     ),
 }
 
+PATIENT = Budget(run_s=60, setup_s=20, score_s=20)
+
 
 @pytest.mark.parametrize("name", CRASHES)
 def test_crash(lab: Lab, name: str) -> None:
     solution, reason = CRASHES[name]
-    result = lab.measure(solution)
+    result = lab.measure(solution, budget=PATIENT)
     assert (result.status, dict(result.metrics)) == ("crash", {})
     assert reason in result.reason
     assert len(result.reason.splitlines()) == 1
@@ -322,6 +325,14 @@ def test_good_answers_are_measured(lab: Lab) -> None:
     result = lab.measure("def answer(): return 0.25", budget=QUICK)
     assert (result.status, dict(result.metrics), result.reason) == ("ok", {"loss": 0.25}, "")
     assert set(result.timings) == {"setup_s", "run_s", "run_cpu_s", "score_s", "total_s"}
-    assert result.facts["isolation"] == "process"
-    assert set(result.facts["layers"]) <= {"pid-namespace", "own-proc", "subreaper"}
     assert result.log == ()
+
+
+@pytest.mark.parametrize("backend", backends())
+def test_every_measurement_says_how_the_candidate_was_isolated(lab: Lab, backend: str) -> None:
+    facts = lab.measure("def answer(): return 0.25", backend=backend).facts
+    level = sandbox.BACKENDS[backend].level
+    assert (facts["isolation"], facts["level"]) == (backend, level.name.lower())
+    assert facts["layers"] == list(sandbox.probe(backend).layers)
+    held = {sandbox.Level.PROCESS: "rlimits", sandbox.Level.LANDLOCK: "seccomp", sandbox.Level.NAMESPACES: "own-proc"}
+    assert held[level] in facts["layers"]

@@ -41,7 +41,7 @@ def evaluate(run):
 
 
 class Start:
-    """A runner, and the folder in which its evaluator finds the target: a candidate is told it as ROOT."""
+    """A runner whose candidates reach the folder in which the evaluator finds the target; it is told them as ROOT."""
 
     runner: LocalRunner
 
@@ -49,7 +49,7 @@ class Start:
         self.slots, self.root = slots, slots / "0" / "target"
 
     def __call__(self, evaluate: str, **locked: str) -> None:
-        self.runner = runner_of(self.slots, evaluate, **locked)
+        self.runner = runner_of(self.slots, evaluate, backend="process", **locked)  # which holds nothing back
 
     def measure(self, solution: str) -> Measurement:
         return one(self.runner, solution.replace("ROOT", repr(str(self.root))))

@@ -14,7 +14,8 @@ import pytest
 from looper.errors import LooperError
 from looper.models import Budget
 from looper.runner import LocalRunner, slots_for
-from tests.measuring import ANSWER, QUICK, below, eventually, gone, job_of, one, runner_of, target_of
+from looper.sandbox.proctree import children_of
+from tests.measuring import ANSWER, QUICK, below, best, eventually, gone, job_of, one, runner_of, target_of
 
 GOOD = "def answer(): return 1.0"
 
@@ -24,12 +25,13 @@ def test_nothing_is_left_after_many_experiments(tmp_path: Path) -> None:
     solutions = [GOOD, "1 / 0", "import os\ndef answer(): os._exit(1)"]
     for solution in solutions:
         one(runner, solution)
-    before = (open_files(), open_files(nursery_of()))
+    staying = [os.getpid(), nursery_of(), zygote_of()]
+    before = [open_files(pid) for pid in staying]
     for n in range(30):
         one(runner, solutions[n % 3])
-    assert (open_files(), open_files(nursery_of())) == before
-    assert eventually(lambda: len(below(os.getpid())) == 1)  # the nursery
-    assert zombies(os.getpid()) == zombies(nursery_of()) == 0
+    assert [open_files(pid) for pid in staying] == before
+    assert eventually(lambda: {pid for pid, _ in below(os.getpid())} == {nursery_of(), zygote_of()})
+    assert eventually(lambda: [zombies(pid) for pid in staying] == [0, 0, 0])
     assert list((tmp_path / "slots" / "0" / "scratch").iterdir()) == []
     assert sorted(path.name for path in (tmp_path / "slots" / "0" / "target").iterdir()) == [
         "evaluate.py",
@@ -40,26 +42,31 @@ def test_nothing_is_left_after_many_experiments(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def nursery_of(pid: int | str = "self") -> int:
-    task = os.getpid() if pid == "self" else pid
-    (child,) = Path(f"/proc/{task}/task/{task}/children").read_text().split()
-    return int(child)
+def nursery_of() -> int:
+    (nursery,) = children_of(os.getpid())
+    return nursery
 
 
-def open_files(pid: int | str = "self") -> int:
+def zygote_of() -> int:
+    """The nursery's first child; the others come and go."""
+    return children_of(nursery_of())[0]
+
+
+def open_files(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def zombies(pid: int) -> int:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return sum(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z" for child in children)
+    return sum(
+        Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z" for child in children_of(pid)
+    )
 
 
 def test_closing_ends_what_runs(tmp_path: Path) -> None:
     runner = runner_of(tmp_path / "slots", ANSWER, slots=2)
     for _ in range(2):
         runner.submit(job_of("import time\ndef answer(): time.sleep(60)"))
-    assert eventually(lambda: len(below(os.getpid())) == 11)  # the nursery, and five for each experiment
+    assert eventually(lambda: len(below(os.getpid())) == 12)  # nursery, zygote, and five for each experiment
     processes = below(os.getpid())
     runner.close()
     assert gone(processes, within_s=0.1)
@@ -68,21 +75,28 @@ def test_closing_ends_what_runs(tmp_path: Path) -> None:
 
 def test_each_slot_has_its_core_and_experiments_run_at_once(tmp_path: Path) -> None:
     solution = """
-    import os, time
-    from pathlib import Path
+    import os
     def answer():
-        met = Path(MET)
-        (met / str(os.getppid() ^ id(met) ^ time.time_ns())).touch()
-        while len(list(met.iterdir())) < 2: time.sleep(0.01)
         (core,) = os.sched_getaffinity(0)
         return float(core)
-    """.replace("MET", repr(str(tmp_path / "met")))
+    """
     (tmp_path / "met").mkdir()
-    runner = runner_of(tmp_path / "slots", ANSWER, slots=2)
+    meet = f"""
+import time
+from pathlib import Path
+def evaluate(run):
+    met = Path({str(tmp_path / "met")!r})
+    with run.candidate("solution.py") as solution, run.clock():
+        core = solution.call("answer")
+        (met / str(run.seed)).touch()
+        while len(list(met.iterdir())) < 2: time.sleep(0.01)
+    run.report(loss=core)
+"""
+    runner = runner_of(tmp_path / "slots", meet, slots=2)
     try:
-        for _ in range(2):
+        for seed in range(2):
             assert runner.free
-            runner.submit(job_of(solution))
+            runner.submit(job_of(solution, seed))
         assert not runner.free
         done = []
         while runner.busy:
@@ -133,7 +147,7 @@ def evaluate(run):
 """
     devices = [((), {"CUDA_VISIBLE_DEVICES": "6"}), ((), {"CUDA_VISIBLE_DEVICES": "7"})]
     target = replace(target_of(QUICK), device="cuda")
-    runner = LocalRunner(target, tmp_path / "slots", {"evaluate.py": evaluate}, {}, devices, "process")
+    runner = LocalRunner(target, tmp_path / "slots", {"evaluate.py": evaluate}, {}, devices, best())
     try:
         for _ in range(2):
             runner.submit(job_of("import os\ndef answer(): return os.environ['CUDA_VISIBLE_DEVICES']"))
@@ -158,16 +172,27 @@ def test_a_nursery_that_was_killed_is_replaced(tmp_path: Path) -> None:
 
 
 def test_progress_is_seen_while_it_runs(tmp_path: Path) -> None:
-    solution = f"""
-    import os, time
+    solution = """
+    import time
     from looper.evaluation.worker import progress
-    def answer():
-        while not os.path.exists({str(tmp_path / "seen")!r}):
+    def answer(hurry):
+        while not hurry[0]:
             progress(loss=4.5)
             time.sleep(0.01)
         return 1.0
     """
-    runner = runner_of(tmp_path / "slots", ANSWER)
+    evaluate = f"""
+import os, threading, time
+def evaluate(run):
+    hurry = run.buffer((1,), "int8")
+    def wait():
+        while not os.path.exists({str(tmp_path / "seen")!r}): time.sleep(0.01)
+        hurry.array[0] = 1
+    threading.Thread(target=wait).start()
+    with run.candidate("solution.py") as solution, run.clock():
+        run.report(loss=solution.call("answer", hurry))
+"""
+    runner = runner_of(tmp_path / "slots", evaluate)
     seen = []
 
     def look() -> None:
@@ -181,7 +206,7 @@ def test_progress_is_seen_while_it_runs(tmp_path: Path) -> None:
         (done,) = runner.wait(look)
     finally:
         runner.close()
-    assert done.measurement.status == "ok"
+    assert (done.measurement.status, done.measurement.reason) == ("ok", "")
     assert (seen[0].phase, dict(seen[0].values), seen[0].of_s) == ("run", {"loss": 4.5}, 5.0)
 
 
