@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from looper.runner.environment import Environment
+from looper.sandbox import python_code
 from tests.measuring import eventually
 from tests.projects import ROOT
 
@@ -91,8 +92,8 @@ def test_many_changes_are_counted(tmp_path: Path) -> None:
 def test_what_is_looked_at_holds_what_evaluators_run_from(tmp_path: Path) -> None:
     code = "from looper.runner.environment import of_evaluators; print(*of_evaluators().paths(), sep='\\n')"
     looked_at = set(subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).splitlines())
-    used = "import sys, numpy, json, runpy, looper.evaluation.main, looper.evaluation.nursery, _ctypes"
+    used = "import numpy, json, runpy, looper.evaluation.main, looper.evaluation.nursery, _ctypes"
     show = "print(*{m.__file__ for m in sys.modules.values() if getattr(m, '__file__', None)}, sep='\\n')"
-    loaded = subprocess.check_output([sys.executable, "-I", "-c", f"{used}; {show}"], text=True, cwd=tmp_path)
+    loaded = subprocess.check_output(python_code(f"{used}; {show}"), text=True, cwd=tmp_path)
     assert {os.path.realpath(path) for path in loaded.splitlines()} <= looked_at
     assert {sys.executable, os.path.realpath(sys.executable)} <= looked_at
