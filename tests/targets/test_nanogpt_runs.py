@@ -17,6 +17,7 @@ from looper.errors import TargetError
 from looper.identity import locked_files
 from looper.models import Budget, Experiment, Measurement, Target
 from looper.runner import Job, LocalRunner, slots_for
+from looper.sandbox import Level, available
 
 NANOGPT = Path(__file__).resolve().parents[2] / "targets" / "nanogpt"
 MANAGER = plugins.manager(str(NANOGPT), ())
@@ -41,10 +42,12 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str
         yield prepared
 
 
-def measure(target: Target, facts: Mapping[str, str], folder: Path, candidates: list[bytes]) -> list[Measurement]:
+def measure(
+    target: Target, facts: Mapping[str, str], folder: Path, candidates: list[bytes], sandbox: str = "process"
+) -> list[Measurement]:
     """One measurement of each ``train.py``, all with the same seed, as many at once as there are cores."""
     target = replace(target, settings={**target.settings, "scored_tokens": 4096})
-    runner = LocalRunner(target, folder, locked_files(target, FILES), facts, slots_for(target, None, ()), "process")
+    runner = LocalRunner(target, folder, locked_files(target, FILES), facts, slots_for(target, None, ()), sandbox)
     editable = {name: FILES[name] for name in target.editable}
     todo = dict(enumerate(candidates))
     done: dict[int, Measurement] = {}
@@ -84,7 +87,21 @@ ENDS = {
     "peek_and_remember": ("invalid", "tokens after its target"),
     "print_a_score": ("ok", ""),
     "keep_a_child": ("ok", ""),
+    "go_on_in_a_thread": ("ok", ""),
+    "patch_the_metric": ("ok", ""),
+    "pretend_to_be_a_tensor": ("ok", ""),
+    "train_in_build": ("timeout", "run budget"),
+    "patch_the_clock": ("timeout", "run budget"),
+    "hide_the_work": ("timeout", "run budget"),
+    "exit_when_scored": ("crash", "without an answer"),
+    "raise_now_and_then": ("crash", "too hard"),
+    "bad_header": ("crash", "safetensors"),
+    "answer_for_the_worker": ("invalid", "refused"),
+    "lie_about_the_shape": ("invalid", "refused"),
+    "answer_with_arrays": ("invalid", "fingerprint"),
+    "write_later": ("invalid", "loss"),
 }
+UNTRAINED = ("print_a_score", "keep_a_child", "go_on_in_a_thread", "patch_the_metric", "pretend_to_be_a_tensor")
 
 
 @pytest.mark.slow
@@ -99,8 +116,36 @@ def test_a_candidate_that_does_wrong_ends_as_it_should(facts: Mapping[str, str],
     assert [name for name, (_, reason) in said.items() if ENDS[name][1] not in reason] == [], said
     assert all(not m.metrics for m in measured if m.status != "ok")
     # the printed score is in the log, and nowhere else
-    assert ended["print_a_score"].metrics["val_bpb"] == ended["keep_a_child"].metrics["val_bpb"] > 1
+    (score,) = {ended[name].metrics["val_bpb"] for name in UNTRAINED}
+    assert score > 3
     assert "val_bpb: 0.000001" in ended["print_a_score"].log
+
+
+# These fool the audits where workers reach each other or the disk: only isolation holds them back.
+HELD_BY_ISOLATION = {
+    "tell_the_auditor_by_file": "invalid",
+    "tell_the_auditor_by_memory": "invalid",
+    "tell_the_auditor_by_socket": "invalid",
+    "read_token_files": "ok",
+    "train_when_loaded": "ok",
+    "outlive_the_budget": "ok",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sandbox", available(Level.NAMESPACES))
+def test_what_only_isolation_holds_back_has_no_gain(facts: Mapping[str, str], tmp_path: Path, sandbox: str) -> None:
+    candidates = [FILES[f"wrong/{name}.py"] for name in HELD_BY_ISOLATION]
+    measured = measure(target_with(budget=5.0), facts, tmp_path, candidates, sandbox)
+    assert [m.status for m in measured] == list(HELD_BY_ISOLATION.values()), [m.reason for m in measured]
+    assert all(m.metrics["val_bpb"] > 3 for m in measured if m.status == "ok")
+
+
+@pytest.mark.slow
+def test_without_isolation_one_of_them_would_have_gained(facts: Mapping[str, str], tmp_path: Path) -> None:
+    (measured,) = measure(target_with(budget=5.0), facts, tmp_path, [FILES["wrong/read_token_files.py"]], "process")
+    assert measured.status == "ok", measured.reason
+    assert measured.metrics["val_bpb"] < 2.5  # untrained it has more than 3
 
 
 def test_the_presets_differ_and_each_names_its_own_constants() -> None:

@@ -29,15 +29,13 @@ BEFORE = 4  # tokens by which a place in the text is recognised
 
 
 def found():
-    """The tokens in every val.bin that can be opened: in caches, and through other processes' view of the disk."""
-    homes = {entry.pw_dir for entry in pwd.getpwall()} | {"/tmp", "/work", "/mnt", "/srv", "/opt", "/data"}
-    roots = [*homes, *(f"{link}{home}" for link in glob.glob("/proc/[0-9]*/root") for home in homes)]
-    for root in roots:
-        for depth in ("*", "*/*", "*/*/*", ".cache/looper/*", ".cache/looper/*/*"):
-            for path in glob.glob(f"{root}/{depth}/val.bin"):
-                if os.access(path, os.R_OK):
-                    with open(path, "rb") as file:
-                        yield torch.frombuffer(bytearray(file.read()), dtype=torch.uint16).to(torch.int64)
+    """The tokens in the newest val.bin files that can be opened, wherever a cache may be."""
+    places = [f"{entry.pw_dir}/.cache/looper" for entry in pwd.getpwall()] + ["/tmp", "/var/tmp", "/data"]
+    paths = {path for place in places for path in glob.glob(f"{place}/**/val.bin", recursive=True)}
+    readable = [path for path in paths if os.access(path, os.R_OK) and os.path.getsize(path) > 10_000]
+    for path in sorted(readable, key=os.path.getmtime)[-5:]:
+        with open(path, "rb") as file:
+            yield torch.frombuffer(bytearray(file.read()), dtype=torch.uint16).to(torch.int64)
 
 
 known = {}  # the last few tokens -> the next
