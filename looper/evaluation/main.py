@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from looper import sandbox
+from looper.evaluation.failures import Failure, Starved
 from looper.evaluation.logtext import clean, one_line
-from looper.evaluation.run import Run, result_of
+from looper.evaluation.run import Run
 from looper.evaluation.sources import load_evaluator
 from looper.sandbox.keeper import Keeper
 
@@ -60,6 +61,25 @@ def evaluate_job(job: dict[str, Any], keeper: Keeper, emit: Callable[..., None])
     timings = {name: round(value, 4) for name, value in run.timings.items()}
     sys.stdout.flush()
     emit("result", **result, timings=timings, facts=facts, log=clean("\n".join(run.log_lines)))
+
+
+def result_of(run: Run, evaluate: Callable[[Run], None]) -> dict[str, Any]:
+    """Call ``evaluate(run)`` and say how it ended: status, reason, metrics."""
+    try:
+        evaluate(run)
+        if not run.metrics:
+            raise RuntimeError("evaluate.py ended without a call of run.report().")
+    except Failure as failure:
+        run.finish()
+        run.log_lines += failure.log.splitlines()
+        return {
+            "status": failure.status,
+            "reason": failure.reason,
+            "metrics": {},
+            "starved": isinstance(failure, Starved),
+        }
+    run.finish()
+    return {"status": "ok", "reason": "", "metrics": run.metrics, "starved": False}
 
 
 def _write(out: Any, event: dict[str, Any]) -> None:

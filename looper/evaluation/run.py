@@ -286,22 +286,3 @@ def _number(name: str, value: Any) -> float:
     if not math.isfinite(number):
         raise NotANumber(f"{name} is {number}.")
     return number
-
-
-def result_of(run: Run, evaluate: Callable[[Run], None]) -> dict[str, Any]:
-    """Call ``evaluate(run)`` and say how it ended: status, reason, metrics."""
-    try:
-        evaluate(run)
-        if not run.metrics:
-            raise RuntimeError("evaluate.py ended without a call of run.report().")
-    except Failure as failure:
-        run.finish()
-        run.log_lines += failure.log.splitlines()
-        return {
-            "status": failure.status,
-            "reason": failure.reason,
-            "metrics": {},
-            "starved": isinstance(failure, Starved),
-        }
-    run.finish()
-    return {"status": "ok", "reason": "", "metrics": run.metrics, "starved": False}

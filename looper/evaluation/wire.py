@@ -4,7 +4,8 @@ A frame is a 12-byte prefix (header length u32, payload length u64, big-endian),
 payload. In the header a JSON object always has one key that says what it is: ``{"d": {...}}`` a dict,
 ``{"a": [dtype, shape]}`` an array and ``{"b": n}`` bytes, whose data follow each other in the payload;
 ``{"m": [dtype, shape]}`` an array in a memory file whose descriptor came along, in order,
-``{"g": [dtype, shape]}`` one in a GPU's memory. Everything else is JSON. Nothing that is decoded can run code, and every size is bounded before memory is taken for it.
+``{"g": [dtype, shape]}`` one in a GPU's memory. Everything else is JSON. Nothing that is decoded can run code,
+and every size is bounded before memory is taken for it.
 """
 
 from __future__ import annotations
