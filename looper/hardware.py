@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 UNKNOWN = "unknown"
 
 #: Present when an NVIDIA driver is loaded; the last one is how the Windows subsystem for Linux offers a GPU.
 NVIDIA_SIGNS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg")
 NVIDIA_SMI = ("--query-gpu=uuid,name,memory.total,driver_version", "--format=csv,noheader,nounits")
+INSTANCES = ("gpu_instance_id", "compute_instance_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +29,27 @@ class Gpu:
         name: the model.
         memory_mb: its memory in MiB, None when the driver's tool is not there to tell.
         driver: the driver's version.
+        minor: its device node is ``/dev/nvidia<minor>``, None when only the driver's own files tell.
     """
 
     uuid: str
     name: str
     memory_mb: int | None
     driver: str
+    minor: int | None = None
 
     def __str__(self) -> str:
         return self.name if self.memory_mb is None else f"{self.name} {gib(self.memory_mb << 20)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One MIG device, a part of a GPU: its own UUID, the GPU's, and the numbers of its two instances."""
+
+    uuid: str
+    gpu: str
+    gpu_instance: int
+    compute_instance: int
 
 
 def fingerprint() -> dict[str, str]:
@@ -110,14 +125,64 @@ def installed_gpus() -> list[Gpu]:
 
 def from_nvidia_smi() -> list[Gpu]:
     """What the driver's own tool says; empty when it is missing or fails."""
+    return parse_nvidia_smi(_nvidia_smi(*NVIDIA_SMI))
+
+
+def gpu_memory_used_mb(uuid: str) -> int | None:
+    """MiB of a GPU's memory in use now, None when the driver's tool cannot tell."""
+    text = _nvidia_smi(f"--id={uuid}", "--query-gpu=memory.used", NVIDIA_SMI[1]).strip()
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def gpu_holders(uuid: str) -> list[str]:
+    """Who computes on a GPU now, as ``process NUMBER (MiB)``; empty when the driver's tool names nobody."""
+    text = _nvidia_smi(f"--id={uuid}", "--query-compute-apps=pid,used_memory", NVIDIA_SMI[1])
+    pairs = (line.partition(",") for line in text.splitlines())
+    return [f"process {pid.strip()} ({mb.strip()} MiB)" for pid, comma, mb in pairs if comma and pid.strip().isdigit()]
+
+
+def slices() -> list[Slice]:
+    """Every MIG device of this machine, as the driver's own tool tells."""
+    return parse_slices(_nvidia_smi("-L"), _nvidia_smi("-q", "-x"))
+
+
+def _nvidia_smi(*arguments: str) -> str:
+    """What the driver's own tool prints; nothing when it is missing or fails."""
     program = shutil.which("nvidia-smi")
     if program is None:
-        return []
+        return ""
     try:
-        answer = subprocess.run([program, *NVIDIA_SMI], capture_output=True, timeout=20, check=True)
+        answer = subprocess.run([program, *arguments], capture_output=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.decode(errors="replace")
+
+
+def parse_slices(listed: str, described: str) -> list[Slice]:
+    """MIG devices from ``nvidia-smi -L``, which has their UUIDs, and ``-q -x``, which has their instances.
+
+    Each numbers the devices of a GPU in its own way that is the same in both. What is not in both is left out.
+    """
+    uuids: dict[tuple[str, str], str] = {}
+    gpu = ""
+    for line in listed.splitlines():
+        if whole := re.search(r"^GPU .*UUID: (GPU-[^)]+)", line):
+            gpu = whole[1]
+        elif part := re.search(r"^\s+MIG .*Device\s+(\d+):.*UUID: (MIG-[^)]+)", line):
+            uuids[gpu, part[1]] = part[2]
+    try:
+        root = ElementTree.fromstring(described)
+    except ElementTree.ParseError:
         return []
-    return parse_nvidia_smi(answer.stdout.decode(errors="replace"))
+    found = []
+    for element in root.iter("gpu"):
+        gpu = element.findtext("uuid", "").strip()
+        for part_of in element.iter("mig_device"):
+            fields = [part_of.findtext(name, "").strip() for name in ("index", *INSTANCES)]
+            uuid = uuids.get((gpu, fields[0]))
+            if uuid and fields[1].isdecimal() and fields[2].isdecimal():
+                found.append(Slice(uuid, gpu, int(fields[1]), int(fields[2])))
+    return found
 
 
 def parse_nvidia_smi(text: str) -> list[Gpu]:
@@ -132,15 +197,26 @@ def parse_nvidia_smi(text: str) -> list[Gpu]:
 
 
 def from_proc(folder: Path) -> list[Gpu]:
-    """What the driver itself shows in ``/proc/driver/nvidia``: no memory size there."""
+    """What the driver itself shows in ``/proc/driver/nvidia``: no memory size there.
+
+    In the order of the PCI bus. A UUID has question marks as long as nobody has used the GPU.
+    """
     version = _read(folder / "version")
     words = version.partition("Kernel Module")[2].split()
     driver = next((word for word in words if word[0].isdigit()), UNKNOWN)
     found: list[Gpu] = []
     for information in sorted(folder.glob("gpus/*/information")):
         facts = dict(_colon_pairs(_read(information)))
-        found.append(Gpu(facts.get("GPU UUID", UNKNOWN), facts.get("Model", UNKNOWN), None, driver))
+        text = facts.get("Device Minor", "")
+        minor = int(text) if text.isascii() and text.isdigit() else None
+        found.append(Gpu(facts.get("GPU UUID", UNKNOWN), facts.get("Model", UNKNOWN), None, driver, minor))
     return found
+
+
+def capability_minor(file: Path) -> int | None:
+    """Of a file in ``/proc/driver/nvidia/capabilities``: its device node is ``/dev/nvidia-caps/nvidia-cap<minor>``."""
+    text = dict(_colon_pairs(_read(file))).get("DeviceFileMinor", "")
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def cpu_model() -> str:

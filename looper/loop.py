@@ -64,7 +64,8 @@ def settle(lab: Lab, done: Done) -> None:
     """Write down what was measured, then give the verdict; end the session when the scores are in danger.
 
     Raises:
-        SessionError: when files were changed that scores rest on, or the evaluator keeps failing.
+        SessionError: when files were changed that scores rest on, the runner must be mended, or the evaluator keeps
+            failing.
     """
     lab.note(done)
     try:
@@ -72,6 +73,8 @@ def settle(lab: Lab, done: Done) -> None:
     finally:
         if done.measurement.status == "tampered":
             raise SessionError(tampering(done))
+        if done.fault:
+            raise SessionError(done.fault)
     if lab.faults >= FAULTS:
         raise SessionError(
             f"The evaluator failed {FAULTS} times in a row, by no fault of a candidate: {done.measurement.reason} "

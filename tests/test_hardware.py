@@ -85,15 +85,42 @@ def test_gpus_from_the_drivers_own_files(tmp_path: Path) -> None:
     for bus, name in (("0000:41:00.0", B.name), ("0000:01:00.0", A.name)):
         (tmp_path / "gpus" / bus).mkdir(parents=True)
         text = f"Model: \t\t {name}\nIRQ:   \t\t 75\nGPU UUID: \t GPU-{bus[5:7]}\nBus Location: \t {bus}\n"
+        text += "Device Minor: \t 3\n" if name == A.name else ""
         (tmp_path / "gpus" / bus / "information").write_text(text)
     (tmp_path / "version").write_text(
         "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\n"
     )
     assert hardware.from_proc(tmp_path) == [
-        Gpu("GPU-01", A.name, None, "580.65.06"),
+        Gpu("GPU-01", A.name, None, "580.65.06", 3),
         Gpu("GPU-41", B.name, None, "580.65.06"),
     ]
     assert hardware.from_proc(tmp_path / "absent") == []
+
+
+LISTED = """\
+GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aa)
+  MIG 3g.20gb     Device  0: (UUID: MIG-one)
+  MIG 1g.5gb      Device  1: (UUID: MIG-two)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bb)
+  MIG 3g.20gb     Device  0: (UUID: MIG-three)
+"""
+MIG = "<mig_device><index>{}</index><gpu_instance_id>{}</gpu_instance_id><compute_instance_id>{}</compute_instance_id>"
+DESCRIBED = (
+    "<?xml version='1.0' ?><!DOCTYPE nvidia_smi_log SYSTEM 'nvsmi_device_v12.dtd'><nvidia_smi_log>{}</nvidia_smi_log>"
+)
+GPU = "<gpu id='00000000:01:00.0'><uuid>{}</uuid><mig_devices>{}</mig_devices></gpu>"
+
+
+def test_slices_of_gpus() -> None:
+    first = GPU.format(
+        "GPU-aa", "".join(MIG.format(*ids) + "</mig_device>" for ids in [(0, 2, 0), (1, 9, 1), (5, 5, 5)])
+    )
+    second = GPU.format("GPU-bb", MIG.format(0, "N/A", 0) + "</mig_device>")
+    assert hardware.parse_slices(LISTED, DESCRIBED.format(first + second)) == [
+        hardware.Slice("MIG-one", "GPU-aa", 2, 0),
+        hardware.Slice("MIG-two", "GPU-aa", 9, 1),
+    ]
+    assert hardware.parse_slices(LISTED, "") == hardware.parse_slices("", DESCRIBED.format(first)) == []
 
 
 @pytest.mark.parametrize(

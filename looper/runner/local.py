@@ -14,9 +14,9 @@ from looper.errors import LooperError
 from looper.models import Target
 from looper.runner import environment
 from looper.runner.evaluator import Evaluator
+from looper.runner.gpu import GpuMemory, SlotGpu, gpu_of, still_held
 from looper.runner.nursery import Nursery
 from looper.runner.slot import Done, Job, Progress, SlotFolder, untouched
-from looper.sandbox import gpu_nodes
 from looper.sandbox.removal import remove
 
 GRACE_S = 60.0  # beyond the sum of the budgets: the evaluator's own start, imports and bookkeeping
@@ -29,7 +29,7 @@ class _Slot:
     folder: SlotFolder
     cores: tuple[int, ...]
     env: dict[str, str]
-    devices: list[str]
+    gpu: SlotGpu
     evaluator: Evaluator | None = None
     job: Job | None = None
     started: float = 0.0
@@ -63,9 +63,10 @@ class LocalRunner:
         self._folder = folder
         self._remove_folder()
         self._slots = [
-            _Slot(number, SlotFolder(folder / str(number), locked), cores, env, device_nodes(target, env))
+            _slot(target, number, SlotFolder(folder / str(number), locked), cores, env)
             for number, (cores, env) in enumerate(devices)
         ]
+        self._gpu_memory = GpuMemory(slot.gpu.uuid for slot in self._slots)
         budget = target.budget
         self._limit_s = budget.setup_s + budget.run_wall_s + budget.score_s + GRACE_S
         self._order: dict[str, Any] = {
@@ -80,7 +81,7 @@ class LocalRunner:
             "sandbox": sandbox,
         }
         self._finished: list[Done] = []
-        common = [set(env.items()) for _, env in devices]
+        common = [set(slot.env.items()) for slot in self._slots]
         self._nursery = Nursery(dict(set.intersection(*common)), sandbox, target.preload, target.device == "cuda")
         self._environment = environment.of_evaluators()
 
@@ -145,7 +146,7 @@ class LocalRunner:
             "root": str(slot.folder.root),
             "scratch": str(slot.folder.scratch),
             "cores": slot.cores,
-            "devices": slot.devices,
+            "devices": slot.gpu.nodes,
         }
         try:
             slot.folder.lay(slot.job.files)
@@ -178,14 +179,22 @@ class LocalRunner:
         measurement = evaluator.measurement(slot.job.seed, slot.started, overdue)
         files, packages = slot.folder.tampered(), self._environment.look()
         again = slot.folder.vanished() or (evaluator.starved and not files)
-        if again and not packages and slot.reruns < RERUNS:
+        held = self._gpu_held(slot)
+        if again and not packages and not held and slot.reruns < RERUNS:
             slot.reruns += 1
             self._launch(slot)
             return
         measurement = untouched(measurement, files, packages)
+        if held and measurement.status != "tampered":
+            measurement = replace(measurement, status="infra", metrics={}, reason=held)
         facts = {**measurement.facts, "slot": slot.number, "reruns": slot.reruns}
-        self._finished.append(Done(slot.job, replace(measurement, facts=facts)))
+        self._finished.append(Done(slot.job, replace(measurement, facts=facts), still_held(held) if held else ""))
         slot.job = None
+
+    def _gpu_held(self, slot: _Slot) -> str:
+        """What of the slot's GPU is not free again after its run; unknown while another slot computes on it."""
+        shared = any(other.evaluator for other in self._slots if other.gpu.uuid == slot.gpu.uuid)
+        return "" if shared else self._gpu_memory.held(slot.gpu.uuid)
 
     def _remove_folder(self) -> None:
         try:
@@ -194,9 +203,11 @@ class LocalRunner:
             raise LooperError(f"{self._folder} cannot be removed: {error}. Remove it by hand.") from error
 
 
-def device_nodes(target: Target, env: Mapping[str, str]) -> list[str]:
-    """The device nodes that a slot's workers need."""
-    return gpu_nodes() if target.device == "cuda" else []
+def _slot(target: Target, number: int, folder: SlotFolder, cores: tuple[int, ...], env: dict[str, str]) -> _Slot:
+    if target.device != "cuda":
+        return _Slot(number, folder, cores, env, SlotGpu("", (), ""))
+    gpu = gpu_of(env["CUDA_VISIBLE_DEVICES"])
+    return _Slot(number, folder, cores, {**env, "CUDA_VISIBLE_DEVICES": gpu.visible}, gpu)
 
 
 def slots_for(target: Target, wanted: int | None, gpus: Sequence[str]) -> list[tuple[tuple[int, ...], dict[str, str]]]:

@@ -32,7 +32,8 @@ class Nursery:
 
     def __init__(self, env: Mapping[str, str], sandbox: str, preload: Sequence[str], gpu: bool) -> None:
         self._plan = json.dumps([sandbox, ["numpy", *preload], gpu])
-        self._env = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ} | dict(env)
+        libraries = ("LD_LIBRARY_PATH", "CUDA_HOME")
+        self._env = {name: os.environ[name] for name in libraries if name in os.environ} | dict(env)
         trusted = pycache_folder()
         self._temporary = None if trusted else tempfile.TemporaryDirectory(prefix="looper-pycache-")
         self._pycache = self._temporary.name if self._temporary else str(trusted)

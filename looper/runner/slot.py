@@ -40,10 +40,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Done:
-    """A job that ended, and how."""
+    """A job that ended, and how; ``fault`` says what must be mended before anything is measured again."""
 
     job: Job
     measurement: Measurement
+    fault: str = ""
 
 
 class SlotFolder:

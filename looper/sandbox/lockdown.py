@@ -23,7 +23,11 @@ PROC = (
     "/proc/filesystems",
     "/proc/devices",
     "/proc/driver",
+    "/proc/modules",
+    "/proc/sys/vm",
 )
+#: CUDA names its threads there, and takes a refusal for a fault of the system (CUDA_ERROR_OPERATING_SYSTEM).
+THREADS = "/proc/self/task"
 
 
 def lock_down(spec: Mapping[str, Any], level: Level, work: str, target: str) -> list[str]:
@@ -62,7 +66,9 @@ def restrict(spec: Mapping[str, Any], level: Level, work: str, target: str) -> l
     own = level >= Level.NAMESPACES
     readable = ["/"] if own else [*spec["shown"], *PROC, target]
     writable = [work, "/tmp", "/dev/shm"] if own else [work]
-    seccomp_needs = {"own_files": own, "memfds": spec["memfds"]}
+    if spec["devices"]:
+        writable.append("/proc" if own else THREADS)  # its own /proc has no process but the worker's
+    seccomp_needs = {"own_files": own, "memfds": spec["memfds"], "cuda": bool(spec["devices"])}
     if own and not landlock.abi():  # a kernel without it; the namespaces hold by themselves
         seccomp.install(**seccomp_needs)
         return ["seccomp"]

@@ -158,6 +158,7 @@ AF_UNIX = 1
 # In a Unix socket's type: datagrams (2) and raw (3, which Linux makes datagrams). One of a datagram pair can be
 # connected anew to any socket of the machine; a stream (1) or a sequence of packets (5) cannot.
 DATAGRAM_BIT = 2
+PACKETS_BIT = 4  # in a Unix socket's type that is no datagram, a sequence of packets
 
 # linux/filter.h, linux/seccomp.h, linux/audit.h
 LOAD, JUMP_IF_EQUAL, JUMP_IF_AT_LEAST, JUMP_IF_ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -171,7 +172,7 @@ Code = tuple[tuple[int, int, int, int], ...]  # struct sock_filter: code, jump i
 ALLOW: Code = ((RETURN, 0, 0, 0x7FFF0000),)
 
 
-def install(*, own_files: bool, memfds: bool) -> None:
+def install(*, own_files: bool, memfds: bool, cuda: bool = False) -> None:
     """Filter the calls of this process, all its threads, and whatever they fork or execute, for good.
 
     The caller has set PR_SET_NO_NEW_PRIVS.
@@ -181,12 +182,13 @@ def install(*, own_files: bool, memfds: bool) -> None:
             others (a ``socketpair`` of streams or packets, which is connected for good, may), and no file's mode,
             owner, times or extended attributes may be changed.
         memfds: whether files may be made in memory alone (memfd_create).
+        cuda: whether a Unix socket of packets may be made in any case: a CUDA driver listens on one, and fails without.
 
     Raises:
         OSError: when the kernel refuses, or the machine is neither x86_64 nor aarch64.
     """
     machine = os.uname().machine if sys.maxsize > 2**32 else f"a 32-bit Python on {os.uname().machine}"
-    steps = program(machine, own_files, memfds)
+    steps = program(machine, own_files, memfds, cuda)
     instructions = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
     filter_ = struct.pack("@HP", len(steps), ctypes.addressof(instructions))
     libc = ctypes.CDLL(None, use_errno=True)
@@ -200,7 +202,7 @@ def install(*, own_files: bool, memfds: bool) -> None:
 
 
 @cache
-def program(machine: str, own_files: bool, memfds: bool) -> Code:
+def program(machine: str, own_files: bool, memfds: bool, cuda: bool = False) -> Code:
     """The filter in classic BPF; the arguments are those of :func:`install`.
 
     Raises:
@@ -213,15 +215,17 @@ def program(machine: str, own_files: bool, memfds: bool) -> Code:
         (JUMP_IF_EQUAL, 1, 0, ARCHITECTURES[machine]),
         (RETURN, 0, 0, KILL_PROCESS),
         (LOAD, 0, 0, NUMBER_AT),
-        *_search(_rules(list(ARCHITECTURES).index(machine), own_files, memfds)),
+        *_search(_rules(list(ARCHITECTURES).index(machine), own_files, memfds, cuda)),
     )
 
 
-def _rules(column: int, own_files: bool, memfds: bool) -> list[tuple[int, Code]]:
+def _rules(column: int, own_files: bool, memfds: bool, cuda: bool) -> list[tuple[int, Code]]:
     """The rule that holds from each of these call numbers on, in order."""
     eperm, eacces, enosys = _refuse(errno.EPERM), _refuse(errno.EACCES), _refuse(errno.ENOSYS)
     calls = {numbers: eperm for numbers in FORBIDDEN.values()} | {numbers: enosys for numbers in MISSING.values()}
     calls |= {} if own_files else dict.fromkeys(ATTRIBUTES.values(), eperm)
+    packets = _if(JUMP_IF_ANY_BIT, 1, DATAGRAM_BIT, eacces, _if(JUMP_IF_ANY_BIT, 1, PACKETS_BIT, ALLOW, eacces))
+    sockets = _if(JUMP_IF_EQUAL, 0, AF_UNIX, ALLOW if own_files else packets, eacces)
     calls |= {
         MEMFD_CREATE: ALLOW if memfds else enosys,
         CLONE: _if(JUMP_IF_ANY_BIT, 0, CLONE_NEW | CLONE_PARENT, eperm, ALLOW),
@@ -229,7 +233,7 @@ def _rules(column: int, own_files: bool, memfds: bool) -> list[tuple[int, Code]]
         PERSONALITY: _if(JUMP_IF_EQUAL, 0, PER_LINUX, ALLOW, _if(JUMP_IF_EQUAL, 0, PERSONALITY_QUERY, ALLOW, eperm)),
         IOCTL: _if(JUMP_IF_EQUAL, 1, TIOCSTI, eperm, _if(JUMP_IF_EQUAL, 1, TIOCLINUX, eperm, ALLOW)),
         PRLIMIT64: _if(JUMP_IF_EQUAL, 0, 0, ALLOW, eperm),  # one's own limits, not those of looper
-        SOCKET: _if(JUMP_IF_EQUAL, 0, AF_UNIX, ALLOW, eacces) if own_files else eacces,
+        SOCKET: sockets if own_files or cuda else eacces,
         SOCKETPAIR: _if(
             JUMP_IF_EQUAL,
             0,

@@ -24,7 +24,10 @@ SETTINGS = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/al
 #: Of /sys: cores and caches, as OpenMP and torch ask for them.
 MACHINE = ("/sys/devices/system/cpu", "/sys/devices/system/node")
 #: What a CUDA driver looks its GPUs up in.
-MACHINE_GPU = ("/sys/bus/pci", "/sys/devices", "/sys/class/drm", "/sys/module/nvidia")
+MACHINE_GPU = ("/sys/bus/pci", "/sys/devices", "/sys/class/drm", "/sys/module/nvidia", "/sys/module/nvidia_uvm")
+#: Of a CUDA toolkit: what compilers read of it.
+TOOLKIT = ("bin", "include", "lib64", "nvvm", "targets")
+LIBRARY = re.compile(r"\.so(\.[0-9.]+)?$")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 GPU_CONTROL = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset", "/dev/dxg")
 
@@ -49,7 +52,8 @@ def view_of(gpu: bool) -> View:
     wanted = ["/usr", *(place for place in SYSTEM if not os.path.islink(place)), *SETTINGS]
     wanted += [*python_environment(), *(MACHINE_GPU if gpu else MACHINE)]
     if gpu:
-        wanted += [*os.environ.get("LD_LIBRARY_PATH", "").split(":"), os.environ.get("CUDA_HOME", "")]
+        wanted += libraries(os.environ.get("LD_LIBRARY_PATH", ""))
+        wanted += toolkit(os.environ.get("CUDA_HOME", ""))
     shown = _outermost(path for path in wanted if path.startswith("/") and os.path.exists(path))
     shown += [path for path in mapped_files() if not _within(path, shown)]
     devices = [*DEVICES, *(gpu_nodes() if gpu else ())]
@@ -65,6 +69,22 @@ def python_environment() -> list[str]:
     if sys.prefix != sys.base_prefix:  # a virtual environment can be the very folder of the user's project
         found += [os.path.join(sys.prefix, name) for name in ("bin", "lib", "lib64", "include", "pyvenv.cfg")]
     return [path for path in found if path != "/"]
+
+
+def libraries(search_path: str) -> list[str]:
+    """The shared libraries in the folders of a value of LD_LIBRARY_PATH, and nothing else that lies there.
+
+    A folder in it can be the user's home, or the one looper was started in.
+    """
+    folders = [folder for folder in search_path.split(":") if folder.startswith("/")]
+    found = [file for folder in folders for file in glob.glob(f"{glob.escape(folder)}/*.so*")]
+    return [file for file in found if LIBRARY.search(os.path.realpath(file)) and os.path.isfile(file)]
+
+
+def toolkit(folder: str) -> list[str]:
+    """The parts of the CUDA toolkit in ``folder``, a value of CUDA_HOME; nothing of a folder that holds none."""
+    is_one = folder.startswith("/") and os.path.isfile(f"{folder}/bin/ptxas") and os.path.isdir(f"{folder}/nvvm")
+    return [f"{folder}/{name}" for name in TOOLKIT] if is_one else []
 
 
 def reachable(view: View) -> bool:
