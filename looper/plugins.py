@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.machinery
 import importlib.util
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import pluggy
@@ -150,10 +151,18 @@ def _load(name: str) -> ModuleType:
     raise TargetError(f"There is no target {name!r}: no such folder, and no installed target. Installed: {installed}.")
 
 
+class _SourceOnly(importlib.machinery.SourceFileLoader):
+    """Looks at no ``.pyc``, which need not be what its source says."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
 def _load_file(path: Path) -> ModuleType:
     """Import ``path`` under a name of its own, without touching ``sys.path``; two targets never collide."""
     name = f"looper_target_{path.parent.name}_{hash(path):x}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_SourceOnly(name, str(path)))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

@@ -32,7 +32,7 @@ from looper.record import FORMAT, Record
 from looper.refs import taken_tags
 from looper.runner import LocalRunner, slots_for
 from looper.stop import Request, Stop
-from looper.workspace import Workspace, locate
+from looper.workspace import Workspace, locate, tree_id
 
 LOCK_TRIES = 20  # a process that a killed looper was just starting may hold the lock for an instant
 
@@ -127,19 +127,20 @@ def open_session(plugins: pluggy.PluginManager, target: Target, request: Request
         if not resumed:  # on record first: a name without a ledger would be a stranger's
             workspace.refs.set(workspace.refs.tried(0), base)
             workspace.refs.follow(base, base, record.heads())
-        files = _unmoved(target, workspace.files_at(record.champion.head if record.champion else base))
+        files = _unmoved(target, record, workspace.files_at(record.champion.head if record.champion else base))
+        locked = locked_files(target, on_disk)
         lab = Lab(
             target=target,
             proposer=proposer,
             judge=_judge(plugins, target),
             notify=_notify(plugins, target),
             workspace=workspace,
-            runner=LocalRunner(target, folder / "slots", locked_files(target, files), facts, slots, isolation.sandbox),
+            runner=LocalRunner(target, folder / "slots", locked, facts, slots, isolation.sandbox),
             ledger=ledger,
             record=record,
             environment=identity.environment,
             base=base,
-            files={name: files[name] for name in target.editable},
+            files=files,
             view=view,
             notes=notes,
         )
@@ -188,18 +189,24 @@ def _lock(folder: Path, tag: str) -> IO[str]:
     raise SessionError(f"The session {tag!r} is in use by {holder}. Wait for it to end, or start another with --fresh.")
 
 
-def _unmoved(target: Target, files: dict[str, bytes]) -> dict[str, bytes]:
-    """The champion's files, if it has them where the target's folder is now.
+def _unmoved(target: Target, record: Record, files: dict[str, bytes]) -> dict[str, bytes]:
+    """The champion's editable files, if it has them where the target's folder is now, and they are those on record.
 
     Raises:
-        SessionError: when the folder was moved since.
+        SessionError: when the folder was moved since, or the repository holds other files under the commit's name.
     """
     if not files.keys() >= set(target.editable):
         raise SessionError(
             f"The session's champion has no target in {target.root}: the folder was moved or renamed since it began. "
             "Move it back, or start a new session with --fresh."
         )
-    return files
+    editable = {name: files[name] for name in target.editable}
+    if record.champion and tree_id(editable) != record.champion.tree:
+        raise SessionError(
+            f"The champion's commit {record.champion.head[:12]} holds other files than the ones that were measured: "
+            "the repository was changed from outside. `git fsck` may say more; start a new session with --fresh."
+        )
+    return editable
 
 
 def _closing(ledger: Ledger) -> Callable[[object, BaseException | None, object], None]:
