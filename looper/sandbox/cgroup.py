@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import os
-import re
 import signal
 import time
 from pathlib import Path
@@ -22,14 +20,12 @@ from typing import NamedTuple
 
 from looper.sandbox.proctree import children_of
 from looper.sandbox.protocol import Layer
+from looper.sandbox.signed import is_abandoned, signed_name
 
 MB = 1 << 20
 CONTROLLERS = {"memory", "pids"}
 OURS = "looper-self"  # the group of looper's own processes: in version 2 a group with subgroups holds no process
-CREATOR = re.compile(r"looper-(\d+)-(\d+)-(\d+)-\d+")  # PID namespace, process number, its start time; a count
 PATIENCE_S = 1.0  # for the kernel to end killed processes: freeing gigabytes takes a part of a second
-
-_count = itertools.count()
 
 
 class Names(NamedTuple):
@@ -85,7 +81,7 @@ class Cgroup:
         if parent is None:
             return None
         _sweep(parent)
-        group = cls(parent, f"looper-{_namespace()}-{os.getpid()}-{_started(os.getpid())}-{next(_count)}")
+        group = cls(parent, signed_name())
         try:
             group._make(memory_mb, processes)
         except OSError:
@@ -235,7 +231,7 @@ def _parent() -> Parent | None:
 def _sweep(parent: Parent) -> None:
     for folder in {parent.memory, parent.pids}:
         for name in os.listdir(folder):
-            if (found := CREATOR.fullmatch(name)) and not _may_live(*map(int, found.groups())):
+            if is_abandoned(name):
                 _rmdir(folder / name)
 
 
@@ -251,24 +247,6 @@ def _own_processes() -> set[int]:
         found.add(pid := queue.pop())
         queue += children_of(pid)
     return found
-
-
-def _may_live(namespace: int, pid: int, started: int) -> bool:
-    # Nothing is known of processes in other PID namespaces.
-    return namespace != _namespace() or started == _started(pid)
-
-
-def _namespace() -> int:
-    return os.stat("/proc/self/ns/pid").st_ino
-
-
-def _started(pid: int) -> int:
-    """Start time of a process, in ticks since the machine's start: field 22 of proc_pid_stat(5); 0 when gone."""
-    try:
-        with open(f"/proc/{pid}/stat") as f:
-            return int(f.read().rpartition(")")[2].split()[19])
-    except OSError:
-        return 0
 
 
 def _processes(group: Path) -> set[int]:

@@ -33,6 +33,7 @@ from looper.sandbox import linux, runtime
 from looper.sandbox.cgroup import V1, V2, Cgroup, Parent
 from looper.sandbox.contained import MAX_MESSAGE, SOCKET
 from looper.sandbox.launcher import Ends, close_log, kill_all_below, say, unpacked
+from looper.sandbox.signed import signed_name
 from looper.sandbox.view import View
 
 START_S = 60.0
@@ -85,7 +86,7 @@ def launch(spec: dict[str, Any], ends: Ends) -> NoReturn:
     linux.close_all_but({ends.channel, ends.control, ends.files})
     linux.adopt_orphans()  # what podman leaves beside a container
     os.umask(0o022)  # the worker, another user, reads its files
-    container = Container(spec["layers"][0], f"looper-{os.urandom(8).hex()}")
+    container = Container(spec["layers"][0], signed_name())
     inside = None
     with tempfile.TemporaryDirectory(prefix="looper-container-") as folder, door(folder) as listener:
         lay_out(folder, unpacked(ends.files))
@@ -199,12 +200,12 @@ def end(inside: Inside | None, client: subprocess.Popen[bytes], container: Conta
         inside.socket.close()  # process 1 ends of it; where it is ours to kill, it does not have to do it by itself
         with contextlib.suppress(OSError):
             signal.pidfd_send_signal(inside.pidfd, signal.SIGKILL)
-    elif client.poll() is None:
-        strike(container)
+    elif client.poll() is None:  # what is not there yet finds nobody to connect to, and ends
+        runtime.strike(*container)
     try:
         client.wait(END_S)
     except subprocess.TimeoutExpired:
-        strike(container)
+        runtime.strike(*container)
         client.kill()
     deadline = time.monotonic() + END_S
     with contextlib.suppress(ChildProcessError):
@@ -212,9 +213,3 @@ def end(inside: Inside | None, client: subprocess.Popen[bytes], container: Conta
             if not os.waitpid(-1, os.WNOHANG)[0]:
                 time.sleep(0.01)
     kill_all_below()
-
-
-def strike(container: Container) -> None:
-    """Have the runtime end it."""
-    with contextlib.suppress(OSError):  # it does not exist any more, or not yet: then process 1 finds nobody
-        runtime.ask(container.runtime, "rm", "--force", container.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -15,11 +16,11 @@ from looper.sandbox.bwrap import PLACES
 from looper.sandbox.contained import DOOR
 from looper.sandbox.fresh import TARGET, WORK
 from looper.sandbox.python import python_code
+from looper.sandbox.signed import is_abandoned
 from looper.sandbox.view import SYSTEM
 
 NAMES = ("podman", "docker")  # podman first: it needs no program that runs all the time
 LABEL = "looper.worker"
-STALE = "until=10m"  # of those that do not run: older than any start takes
 #: Users for workers out of a range that nobody else has (systemd.io/UIDS-GIDS: 60578 to 61183 are unused), and that
 #: exists where an ordinary user's containers have 65536 users of their own.
 FIRST_UID, UIDS = 60_578, 606
@@ -41,7 +42,19 @@ def prepare(runtime: str) -> None:
     name, content = image()
     if not ask(runtime, "images", "--quiet", name):
         ask(runtime, "import", "-", name, given=content)
-    ask(runtime, "container", "prune", "--force", "--filter", f"label={LABEL}", "--filter", STALE)
+    for container in filter(is_abandoned, known(runtime)):
+        strike(runtime, container)
+
+
+def known(runtime: str) -> list[str]:
+    """The names of looper's containers that are in the runtime's books, whether they run or not."""
+    return ask(runtime, "ps", "--all", "--filter", f"label={LABEL}", "--format", "{{.Names}}").split()
+
+
+def strike(runtime: str, name: str) -> None:
+    """End a container, if it runs, and take it off the books."""
+    with contextlib.suppress(OSError):  # it is not there any more, or not yet
+        ask(runtime, "rm", "--force", name)
 
 
 def image() -> tuple[str, bytes]:
@@ -88,7 +101,7 @@ def environment() -> dict[str, str]:
 def arguments(runtime: str, name: str, spec: Mapping[str, Any], folder: str) -> list[str]:
     """What the runtime is asked for, the program last."""
     limits, user = spec["limits"], FIRST_UID + os.getpid() % UIDS
-    found = ["--rm", "--name", name, "--label", LABEL, "--pull", "never", "--log-driver", "none"]
+    found = ["--name", name, "--rm", "--label", LABEL, "--pull", "never", "--log-driver", "none"]
     found += ["--user", f"{user}:{user}", "--cap-drop", "ALL", "--hostname", "worker"]
     found += ["--security-opt", "no-new-privileges", "--security-opt", "label=disable"]  # a label would hide /usr
     found += ["--network", "none", "--ipc", "none", "--cgroupns", "private", "--read-only"]
