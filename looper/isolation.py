@@ -63,12 +63,24 @@ def choose(wish: Wish) -> Isolation:
             f"--sandbox {wish.sandbox} is of a lower level than {wish.least}. "
             f"Accept it with --min-level {_of(wish.sandbox).level}, or take another sandbox."
         )
-    reasons = "\n".join(f"  {layer.name}: {layer.why} {layer.fix}".rstrip() for layer in missing)
+    reasons = "\n".join(_reasons(missing))
     raise IsolationError(
         f"Candidates are code that nobody has read, and this machine does not isolate them at level {wish.least}:\n"
         f"{reasons}\n"
         "`looper doctor` shows what works here. --min-level takes less, --unsafe-no-sandbox none at all."
     )
+
+
+def _reasons(missing: list[sandbox.Layer]) -> list[str]:
+    """A line for each fault, then one that says what to do for all backends that need the same."""
+    fixes: dict[str, list[str]] = {}
+    for layer in missing:
+        fixes.setdefault(layer.fix, []).append(layer.name)
+    lines = []
+    for fix, names in fixes.items():
+        lines += [f"  {layer.name}: {layer.why}" for layer in missing if layer.name in names]
+        lines += [f"  For {' and '.join(names)}: {fix}"] if fix else []
+    return lines
 
 
 def _of(name: str) -> Isolation:

@@ -40,7 +40,7 @@ def main(requests_fd: str, plan: str) -> None:
     requests = int(requests_fd)
     sandbox, preload, gpu = json.loads(plan)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers: they see to their own
-    workers = fork_zygote(requests, sandbox, preload, gpu)
+    workers = fork_zygote(sandbox, preload, gpu)
     zygote.preload_modules(preload)
     gc.collect()
     gc.freeze()  # what is there stays as it is, in memory that the forks share
@@ -51,7 +51,7 @@ def main(requests_fd: str, plan: str) -> None:
             return
         if is_gone(workers):
             workers.close()
-            workers = fork_zygote(requests, sandbox, preload, gpu)
+            workers = fork_zygote(sandbox, preload, gpu)
         if os.fork() == 0:
             try:
                 be_keeper(json.loads(message), workers, *fds)
@@ -63,12 +63,11 @@ def main(requests_fd: str, plan: str) -> None:
             os.close(fd)
 
 
-def fork_zygote(requests: int, sandbox: str, preload: Sequence[str], gpu: bool) -> socket.socket:
+def fork_zygote(sandbox: str, preload: Sequence[str], gpu: bool) -> socket.socket:
     """Fork the process that workers are forked from. Returns where its orders go."""
     orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
-        os.close(requests)
-        orders.close()
+        close_all_but({theirs.fileno()})  # not least those of a request: looper waits for their end
         zygote.main(theirs.detach(), sandbox, ("looper.evaluation.worker", *preload), gpu)
     theirs.close()
     return orders
