@@ -29,10 +29,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from looper.sandbox import fresh, linux
-from looper.sandbox.lockdown import FIRST_UID, lock_down
+from looper.sandbox.lockdown import lock_down
 from looper.sandbox.proctree import children_of
 from looper.sandbox.protocol import WORK_IN_ENV, Level
 from looper.sandbox.removal import remove
+from looper.sandbox.users import spare_user
 
 REAP_EVERY_MS = 200
 
@@ -73,10 +74,10 @@ def launch(spec: dict[str, Any], ends: Ends) -> NoReturn:
     linux.close_all_but({ends.channel, ends.control, ends.files, *ends.groups})
     level = Level(spec["level"])
     files = unpacked(ends.files)
-    if os.geteuid() == 0 and spec["own_user"]:
-        spec["uid"] = FIRST_UID + os.getpid()
+    spare = spare_user(os.getpid())
+    spec["uid"] = spare if spec["own_user"] else None
     folders = make_folders(spec, level, files)
-    namespace = new_pid_namespace(level)
+    namespace = new_pid_namespace(level, with_users=spare is None)
     if not namespace:
         linux.adopt_orphans()
     launcher = os.getpid()
@@ -219,18 +220,18 @@ def become_worker(
     os._exit(0)
 
 
-def new_pid_namespace(level: Level) -> bool:
+def new_pid_namespace(level: Level, with_users: bool) -> bool:
     """Give this process's children a PID namespace; False where the system refuses.
 
-    An ordinary user's worker also gets a user namespace of its own, by which its processes are counted.
+    ``with_users``: and a user namespace, by which the processes are counted of a worker who cannot be another user.
 
     Raises:
         OSError: when it is refused to a worker that has to have one.
     """
     uid, gid = os.geteuid(), os.getegid()
     with contextlib.suppress(OSError):
-        linux.unshare(linux.CLONE_NEWPID if uid == 0 else linux.CLONE_NEWPID | linux.CLONE_NEWUSER)
-        if uid != 0:
+        linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWUSER if with_users else linux.CLONE_NEWPID)
+        if with_users:
             linux.map_user(uid, gid)
         return True
     try:  # no new user namespace, as some systems have it, but the zygote has rights in the one it is in

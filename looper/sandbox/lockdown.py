@@ -11,9 +11,6 @@ from looper.sandbox import landlock, linux, seccomp
 from looper.sandbox.protocol import Level
 from looper.sandbox.view import DEVICES
 
-#: One user a worker, by its launcher's number, out of a range that systemd and containers leave alone
-#: (systemd.io/UIDS-GIDS: above 1879048191, below 2**31).
-FIRST_UID = 1_900_000_000
 #: At landlock level: what programs ask of /proc, which otherwise shows the host's processes.
 PROC = (
     "/proc/self",
