@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Checks what only an NVIDIA GPU can show: the CUDA preset of the nanogpt target, its evaluator across processes,
-# the audits, the ways of attention, MFU. Prints one table last. Takes less than ten minutes and needs no network;
-# without a GPU it says so and runs nothing. PYTHON names the interpreter if it is not .venv/bin/python or python3.
+# Checks what only an NVIDIA GPU can show: CUDA inside each isolation backend that works here, then, in the best of
+# them, the CUDA preset of the nanogpt target, its evaluator across processes, the audits, the ways of attention, MFU.
+# Needs no root, no namespaces and no network; takes less than ten minutes; prints one table last. Without a GPU it
+# says so and runs nothing. PYTHON names the interpreter if it is not .venv/bin/python or python3.
 set -u
 cd "$(dirname "$0")/.."
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from looper import plugins
+from looper import plugins, sandbox
 from looper.identity import locked_files
-from looper.models import Experiment, Measurement, Target
+from looper.models import Budget, Experiment, Measurement, Metric, Target
 from looper.runner import Job, LocalRunner, slots_for
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "targets" / "nanogpt"))
@@ -36,23 +36,71 @@ CHEAT_S = 4.0
 TEXT_MB = 40
 REFUSED = ("peek", "peek_rarely", "learn_while_scored", "train_for_ever")
 
+#: The driver's first call and one kernel, by a worker as a candidate has it.
+SMOKE = b"""
+import ctypes
+import torch
+
+def answer():
+    started = ctypes.CDLL("libcuda.so.1").cuInit(0)
+    return float((torch.ones(512, device="cuda") * 2).sum()) if started == 0 else f"cuInit returned {started}"
+"""
+SMOKE_EVALUATE = b"""
+from looper.evaluation import Invalid
+
+def evaluate(run):
+    with run.candidate("smoke.py") as smoke, run.clock():
+        answer = smoke.call("answer")
+    if answer != 1024.0:
+        raise Invalid(f"the worker's answer was {answer!r:.100}")
+    run.report(answer=answer)
+"""
+
 table: list[tuple[str, str, bool]] = []  # what, what was seen, whether it is as it should be
 
 
 def main() -> int:
     print(f"looper's GPU checks on {torch.cuda.get_device_name(0)}, PyTorch {torch.__version__}", flush=True)
     started = time.monotonic()
+    backend = best_with_cuda()
+    if not backend:
+        print("\n".join(f"{what}: {seen}" for what, seen, _ in table))
+        return 1
     table.append(("matrix products, bfloat16", f"{scoring.matmul_flops() / 1e12:.0f} TFLOP/s", True))
     attention()
     torch.cuda.empty_cache()
     facts = prepared()
     files = {str(path.relative_to(NANOGPT)): path.read_bytes() for path in NANOGPT.rglob("*.py")}
-    baseline(facts, files)
-    cheats(facts, files)
+    baseline(facts, files, backend)
+    cheats(facts, files, backend)
     table.append(("whole script", f"{time.monotonic() - started:.0f} s", True))
     width = max(len(what) for what, _, _ in table)
     print("\n" + "\n".join(f"{what:<{width}}  {'ok  ' if ok else 'FAIL'}  {seen}" for what, seen, ok in table))
     return not all(ok for _, _, ok in table)
+
+
+def best_with_cuda() -> str:
+    """The best isolation of this machine in which CUDA runs, empty when it runs in none; says so of each."""
+    chosen = ""
+    for name in sandbox.available():
+        if name not in (*sandbox.AUTOMATIC, *([] if chosen else ["process"])):
+            continue
+        got = smoke(name)
+        print(f"CUDA in a worker, isolation {name}: {got.status} {got.reason}", flush=True)
+        if got.status != "ok":
+            print("\n".join(f"  {line}" for line in got.log[-5:]), flush=True)
+        table.append(
+            (f"CUDA in a worker, isolation {name}", f"{got.status} {got.reason}"[:100].strip(), got.status == "ok")
+        )
+        chosen = chosen or (name if got.status == "ok" else "")
+    print(f"isolation of all that follows: {chosen or 'none works'}", flush=True)
+    return chosen
+
+
+def smoke(backend: str) -> Measurement:
+    budget = Budget(run_s=60, setup_s=120, score_s=60)
+    target = Target("smoke", Path("."), ("smoke.py",), Metric("answer"), budget, device="cuda", preload=("torch",))
+    return measure(target, {}, {"evaluate.py": SMOKE_EVALUATE}, {"smoke.py": SMOKE}, backend)
 
 
 def attention() -> None:
@@ -95,24 +143,33 @@ def target_with(budget_s: float, scored_tokens: int) -> Target:
     return replace(target, settings={**target.settings, "scored_tokens": scored_tokens})
 
 
-def measure(target: Target, facts: Mapping[str, str], files: Mapping[str, bytes], candidate: bytes) -> Measurement:
-    """One measurement of a ``train.py``, by the runner that a session uses."""
+def measure(
+    target: Target,
+    facts: Mapping[str, str],
+    files: Mapping[str, bytes],
+    candidate: Mapping[str, bytes],
+    backend: str,
+) -> Measurement:
+    """One measurement of a candidate's files, by the runner that a session uses."""
     with tempfile.TemporaryDirectory(prefix="looper-gpu-") as folder:
         devices = slots_for(target, 1, ("gpu",))
-        runner = LocalRunner(target, Path(folder), locked_files(target, files), facts, devices, "process")
+        runner = LocalRunner(target, Path(folder), locked_files(target, dict(files)), facts, devices, backend)
         try:
-            editable = {name: files[name] for name in target.editable} | {"train.py": candidate}
+            editable = {name: files[name] for name in target.editable if name in files} | dict(candidate)
             runner.submit(Job(Experiment(0, 1, "", "", "", "gpu.sh", "", {}), editable, seed=11))
-            return runner.wait(lambda: None)[0].measurement
+            (done,) = runner.wait(lambda: None)
+            if done.fault:
+                raise SystemExit(done.fault)
+            return done.measurement
         finally:
             runner.close()
 
 
-def baseline(facts: Mapping[str, str], files: Mapping[str, bytes]) -> None:
+def baseline(facts: Mapping[str, str], files: Mapping[str, bytes], backend: str) -> None:
     """The unedited preset, for a shorter time."""
     target = target_with(TRAIN_S, 2_097_152)
     print(f"training the unedited preset for {TRAIN_S:g} s", flush=True)
-    got = measure(target, facts, files, files["train.py"])
+    got = measure(target, facts, files, {}, backend)
     print("\n".join(got.log), flush=True)
     if got.status != "ok":
         table.append(("CUDA preset", f"{got.status}: {got.reason}", False))
@@ -133,12 +190,12 @@ def baseline(facts: Mapping[str, str], files: Mapping[str, bytes]) -> None:
     table.append(("  scoring and audits", scored, True))
 
 
-def cheats(facts: Mapping[str, str], files: Mapping[str, bytes]) -> None:
+def cheats(facts: Mapping[str, str], files: Mapping[str, bytes], backend: str) -> None:
     """Candidates that must be refused on a GPU as on a CPU, and one that must not."""
     target = target_with(CHEAT_S, 1_048_576)
     for name in (*REFUSED, "print_a_score"):
         print(f"wrong/{name}.py", flush=True)
-        got = measure(target, facts, files, files[f"wrong/{name}.py"])
+        got = measure(target, facts, files, {"train.py": files[f"wrong/{name}.py"]}, backend)
         wanted = ("ok",) if name == "print_a_score" else ("invalid", "timeout")
         seen = f"val_bpb {got.metrics['val_bpb']:.3f}" if got.metrics else got.reason[:90]
         table.append((f"wrong/{name}.py", f"{got.status}: {seen}", got.status in wanted))

@@ -9,23 +9,33 @@ The rows that a ledger starts with are real lines of real trips, with their refs
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from looper import loop, plugins, session
+from looper import loop, plugins, sandbox, session
 from looper.cli.targets import BUILTINS
+from looper.models import Experiment
+from looper.runner import Job, LocalRunner, slots_for
 from looper.stop import Request
 
 HERE = Path(__file__).parent
 ROWS = (100, 1_000, 10_000)
 ROUNDS = 60
+ROUNDS_OF_BACKENDS = 300
+ROUNDS_OF_TORCH = 10
+RESAMPLES = 2_000
+PLAIN = "process"
+ANSWER = b"def answer():\n    return 0\n"
 
 
 class Unseen:
@@ -132,3 +142,56 @@ def test_resume_and_memory(benchmark, target, rows):
 def test_floor(benchmark):
     """For scale: a bare interpreter, started and ended."""
     benchmark.pedantic(subprocess.run, args=([sys.executable, "-I", "-c", "pass"],), rounds=ROUNDS, warmup_rounds=5)
+
+
+def test_isolation(target, tmp_path, capsys):
+    """What each isolation backend adds to a measurement, against none, all in turn in this one process."""
+    backends = [PLAIN, *(name for name in sandbox.available() if name in sandbox.AUTOMATIC)]
+    kinds = {name: (name, (), ANSWER) for name in backends}
+    show(capsys, turns(target, tmp_path, kinds, ROUNDS_OF_BACKENDS), PLAIN)
+
+
+def test_a_worker_that_needs_torch(target, tmp_path, capsys):
+    """A zygote that has imported torch, against a candidate that imports it itself, in the best backend here."""
+    pytest.importorskip("torch")
+    best = sandbox.available()[0]
+    importing = b"import torch\n" + ANSWER
+    kinds = {"torch, cold": (best, (), importing), "torch, warm": (best, ("torch",), importing)}
+    show(capsys, turns(target, tmp_path, kinds, ROUNDS_OF_TORCH), "torch, cold")
+
+
+def turns(folder: Path, slots: Path, kinds, rounds: int) -> dict[str, np.ndarray]:
+    """Milliseconds of each measurement of each kind: name, to backend, modules to preload and candidate."""
+    options = {"worker": True}
+    target = plugins.target_of(plugins.manager(str(folder), BUILTINS), options)
+    locked = {"evaluate.py": (folder / "evaluate.py").read_bytes()}
+    experiment = Experiment(1, 1, "", "", "", "benchmark", "", {})
+    spent = {name: [] for name in kinds}
+    with contextlib.ExitStack() as opened:
+        runners = {}
+        for name, (backend, preload, _) in kinds.items():
+            place, kind = slots / name.replace(", ", "-"), replace(target, preload=preload)
+            runners[name] = LocalRunner(kind, place, locked, {}, slots_for(kind, 1, ()), backend)
+            opened.callback(runners[name].close)
+        for number in range(-1, rounds):  # the first is for warming up
+            for name, runner in runners.items():
+                started = time.perf_counter()
+                runner.submit(Job(experiment, {"solution.py": kinds[name][2]}, seed=1))
+                (done,) = runner.wait(lambda: None)
+                elapsed = (time.perf_counter() - started) * 1e3
+                assert done.measurement.status == "ok", done.measurement.reason
+                spent[name] += [elapsed] if number >= 0 else []
+    return {name: np.array(times) for name, times in spent.items()}
+
+
+def show(capsys, spent: dict[str, np.ndarray], against: str) -> None:
+    """A table of medians, and of their differences to one kind with a 95% interval by the bootstrap over rounds."""
+    rounds = len(spent[against])
+    picks = np.random.default_rng(1).integers(0, rounds, (RESAMPLES, rounds))
+    with capsys.disabled():
+        print(f"\n{'milliseconds':<14}{'median':>9}{'min':>9}{'added':>9}   95% interval   ({rounds} each)")
+        for name, times in spent.items():
+            added = np.median(times[picks], axis=1) - np.median(spent[against][picks], axis=1)
+            low, high = np.percentile(added, (2.5, 97.5))
+            difference = np.median(times) - np.median(spent[against])
+            print(f"{name:<14}{np.median(times):9.1f}{times.min():9.1f}{difference:9.1f}   {low:.1f} to {high:.1f}")
