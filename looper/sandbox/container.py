@@ -6,11 +6,11 @@ start costs the runtime's time as well, a third of a second at the least.
 What is covered: what namespaces cover, and the runtime's own filter of system calls, its limits of memory and
 processes, and its rules for devices. The image is empty but for links; everything else in the container is this
 Python environment and the system's programs, read-only, at their places. A container ends with its launcher,
-however that dies; see ``contained.py``. What a dead launcher left of the runtime's books is struck out at the next
-session's start.
+however that dies; see ``contained.py``. What a dead launcher left of it on the disk and in the
+runtime's books is removed at the next session's start.
 What is not covered: the runtime itself, which works with more rights than looper where it is docker; the kernel and its
-drivers are shared. podman cannot limit how many files there are, but their memory counts as the worker's. An ordinary
-user whose system has cgroup v1 gets no limits from podman: memory is then looked at from outside.
+drivers are shared. For an ordinary user, podman cannot limit how many files there are, though their memory counts as
+the worker's, and with cgroup v1 it limits nothing: memory is then looked at from outside.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn
 
@@ -33,7 +34,8 @@ from looper.sandbox import linux, runtime
 from looper.sandbox.cgroup import V1, V2, Cgroup, Parent
 from looper.sandbox.contained import MAX_MESSAGE, SOCKET
 from looper.sandbox.launcher import Ends, close_log, kill_all_below, say, unpacked
-from looper.sandbox.signed import signed_name
+from looper.sandbox.runtime import WRITABLE
+from looper.sandbox.signed import is_abandoned, signed_name
 from looper.sandbox.view import View
 
 START_S = 60.0
@@ -47,6 +49,7 @@ def enter(view: View) -> list[str]:
     Raises:
         OSError: when there is none; with the words of those that were tried.
     """
+    remove_abandoned()
     faults = []
     for name in filter(runtime.program, runtime.NAMES):
         try:
@@ -56,6 +59,13 @@ def enter(view: View) -> list[str]:
         else:
             return [name, *LAYERS]
     raise OSError("; ".join(faults) or "neither podman nor docker is installed")
+
+
+def remove_abandoned() -> None:
+    """Folders of launchers that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob("looper-*"):
+        if is_abandoned(folder.name.rpartition("-")[0]):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Container(NamedTuple):
@@ -88,8 +98,7 @@ def launch(spec: dict[str, Any], ends: Ends) -> NoReturn:
     os.umask(0o022)  # the worker, another user, reads its files
     container = Container(spec["layers"][0], signed_name())
     inside = None
-    with tempfile.TemporaryDirectory(prefix="looper-container-") as folder, door(folder) as listener:
-        lay_out(folder, unpacked(ends.files))
+    with folder_of(container, spec["limits"], unpacked(ends.files)) as folder, door(folder) as listener:
         command = runtime.command(container.runtime, "run", *runtime.arguments(*container, spec, folder))
         words = open(f"{folder}/words", "w+b")
         env = runtime.environment()
@@ -112,15 +121,36 @@ def door(folder: str) -> socket.socket:
     return listener
 
 
-def lay_out(folder: str, files: Mapping[str, bytes]) -> None:
-    """The worker's files, and what to put over that which it must not see."""
-    for name, data in files.items():
-        path = Path(folder, "target", name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    os.makedirs(f"{folder}/target", exist_ok=True)
-    os.mkdir(f"{folder}/empty", 0o700)
-    os.close(os.open(f"{folder}/nothing", os.O_CREAT, 0o600))
+@contextlib.contextmanager
+def folder_of(container: Container, limits: Mapping[str, Any], files: Mapping[str, bytes]) -> Iterator[str]:
+    """The worker's files, and what to put over that which it must not see; gone in the end."""
+    with tempfile.TemporaryDirectory(prefix=f"{container.name}-") as folder:
+        for name, data in files.items():
+            path = Path(folder, "target", name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        os.makedirs(f"{folder}/target", exist_ok=True)
+        os.mkdir(f"{folder}/empty", 0o700)
+        os.close(os.open(f"{folder}/nothing", os.O_CREAT, 0o600))
+        with disk(folder, limits) if container.runtime == "podman" and os.geteuid() == 0 else contextlib.nullcontext():
+            yield folder
+
+
+@contextlib.contextmanager
+def disk(folder: str, limits: Mapping[str, Any]) -> Iterator[None]:
+    """Memory to write to, with a limit of files, for which podman has no option. Others do not see it."""
+    linux.unshare(linux.CLONE_NEWNS)
+    linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
+    os.mkdir(f"{folder}/disk")
+    data = f"mode=755,size={limits['disk_mb']}m,nr_inodes={limits['inodes']}"
+    linux.mount("tmpfs", f"{folder}/disk", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, data)
+    for place in WRITABLE:
+        os.makedirs(f"{folder}/disk{place}")
+        os.chmod(f"{folder}/disk{place}", 0o1777)
+    try:
+        yield
+    finally:
+        linux.detach(f"{folder}/disk")
 
 
 def connected(listener: socket.socket, client: subprocess.Popen[bytes], words: IO[bytes], control: int) -> Inside:

@@ -24,7 +24,9 @@ LABEL = "looper.worker"
 #: Users for workers out of a range that nobody else has (systemd.io/UIDS-GIDS: 60578 to 61183 are unused), and that
 #: exists where an ordinary user's containers have 65536 users of their own.
 FIRST_UID, UIDS = 60_578, 606
-SETTINGS = ("/etc/hosts", "/etc/resolv.conf")  # runtimes copy the host's
+#: Where a worker can write, and what part of the space it gets where each is a disk of its own: one in so many.
+WRITABLE = {WORK: 2, "/tmp": 4, "/dev/shm": 4}
+SETTINGS = ("/etc/hosts", "/etc/resolv.conf", "/etc/passwd", "/etc/group")  # that runtimes make, or copy the host's
 ANSWER_S = 60.0  # for the runtime to do one thing
 
 
@@ -99,7 +101,8 @@ def environment() -> dict[str, str]:
 
 
 def arguments(runtime: str, name: str, spec: Mapping[str, Any], folder: str) -> list[str]:
-    """What the runtime is asked for, the program last."""
+    """What the runtime is asked for, the program last. ``folder`` holds what the container is given, ``disk`` if it
+    has it there already."""
     limits, user = spec["limits"], FIRST_UID + os.getpid() % UIDS
     found = ["--name", name, "--rm", "--label", LABEL, "--pull", "never", "--log-driver", "none"]
     found += ["--user", f"{user}:{user}", "--cap-drop", "ALL", "--hostname", "worker"]
@@ -111,8 +114,11 @@ def arguments(runtime: str, name: str, spec: Mapping[str, Any], folder: str) -> 
         found += ["--memory", f"{limits['memory_mb']}m", "--memory-swap", f"{limits['memory_mb']}m"]
     if runtime == "podman":
         found.append("--read-only-tmpfs=false")  # memory to write to, without a limit
-    for place, share in ((WORK, 2), ("/tmp", 4), ("/dev/shm", 4)):
-        found += ["--tmpfs", f"{place}:{memory(runtime, limits, share)}"]
+    for place, share in WRITABLE.items():
+        if os.path.isdir(own := f"{folder}/disk{place}"):
+            found += ["--mount", f"type=bind,source={own},target={place}"]
+        else:
+            found += ["--tmpfs", f"{place}:{memory(runtime, limits, share)}"]
     found += ["--tmpfs", "/run:size=64k,mode=700"]
     for source, place in mounts(spec, folder):
         found += ["--mount", f"type=bind,source={source},target={place},readonly"]
