@@ -33,16 +33,14 @@ def in_words(outcome: Outcome) -> str:
 
 
 def disagreement(attack: Attack, said: str, outcome: Outcome) -> str:
-    """How an outcome differs from what the table says; empty when it does not.
+    """How an outcome differs from what the table says; empty when it does not, or when the table says nothing.
 
     What no level promises may be held back here and not there, and an attack may need what a machine lacks.
     """
-    if said == NOT_RUN:
-        return "the table does not know its outcome"
     if said == THROUGH:
         held = not outcome.through and not attack.needs
         return "it was held back, and gets through in the table" if held else ""
-    promised = not said.startswith("(")
+    promised = said != NOT_RUN and not said.startswith("(")
     return f"it got through: {outcome.through}" if promised and outcome.through else ""
 
 

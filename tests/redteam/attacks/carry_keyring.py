@@ -1,6 +1,7 @@
 """Leaves a key in the kernel's keyring for the next candidate."""
 # defence: seccomp
 # holds from: landlock
+# needs: root
 # runs: 2
 
 USER_KEYRING, SET_TIMEOUT = -4, 15

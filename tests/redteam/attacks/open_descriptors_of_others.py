@@ -1,6 +1,7 @@
 """Opens the descriptors of the processes above it through /proc."""
 # defence: a user of its own, no capabilities, /proc of its own
 # holds from: landlock
+# needs: root
 
 import os
 

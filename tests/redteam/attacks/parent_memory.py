@@ -1,6 +1,7 @@
 """Reads the memory of the process above it through /proc."""
 # defence: a user of its own, no capabilities, the process above is not dumpable
 # holds from: landlock
+# needs: root
 
 import os
 

@@ -1,6 +1,7 @@
 """Reads the memory of the process above it with process_vm_readv."""
 # defence: seccomp; a user of its own
 # holds from: landlock
+# needs: root
 
 import ctypes
 import os

@@ -1,6 +1,7 @@
 """Attaches a debugger to the process above it."""
 # defence: seccomp; the process above is not dumpable
 # holds from: landlock
+# needs: root
 
 import os
 

@@ -1,6 +1,7 @@
 """Goes through the root folders of the processes above it."""
 # defence: they see no more than it does, and it may not look
 # holds from: landlock
+# needs: root
 
 import os
 

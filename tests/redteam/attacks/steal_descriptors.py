@@ -1,6 +1,7 @@
 """Takes descriptors out of the processes above it with pidfd_getfd."""
 # defence: seccomp; a user of its own, no capabilities
 # holds from: landlock
+# needs: root
 
 import os
 

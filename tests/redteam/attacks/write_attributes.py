@@ -1,6 +1,6 @@
 """Changes the mode and the times of a file of the host's that it owns."""
-# defence: not mounted; a user of its own
-# holds from: namespaces
+# defence: not mounted; seccomp at landlock level
+# holds from: landlock
 # needs: same user
 
 import os
