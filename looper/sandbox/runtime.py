@@ -26,7 +26,7 @@ LABEL = "looper.worker"
 FIRST_UID, UIDS = 60_578, 606
 #: Where a worker can write, and what part of the space it gets where each is a disk of its own: one in so many.
 WRITABLE = {WORK: 2, "/tmp": 4, "/dev/shm": 4}
-SETTINGS = ("/etc/hosts", "/etc/resolv.conf", "/etc/passwd", "/etc/group")  # that runtimes make, or copy the host's
+SETTINGS = ("/etc/hosts", "/etc/resolv.conf", "/etc/hostname", "/etc/passwd", "/etc/group")  # as runtimes make them
 ANSWER_S = 60.0  # for the runtime to do one thing
 
 
