@@ -37,7 +37,8 @@ class Bait:
         self.folder = Path(tempfile.mkdtemp(prefix="bait-", dir="/tmp"))
         self.folder.chmod(0o755)
         self._switches = switches()
-        self._key = secrets.randbelow(1 << 30) + 1
+        first = secrets.randbelow(1 << 30) + 1
+        self._keys = range(first, first + 8)  # of System V's objects
         self._lay_files()
         self._listen()
         self._leak = os.open(self.folder, os.O_RDONLY)
@@ -64,7 +65,7 @@ class Bait:
             "datagram_file": str(self.folder / "datagrams.sock"),
             "tcp": self._tcp.getsockname()[1],
             "udp": self._udp.getsockname()[1],
-            "key": self._key,
+            "key": self._keys[0],
             "cores": os.cpu_count() or 1,
         }
 
@@ -187,7 +188,7 @@ class Bait:
         found = [place for place in SHARED_PLACES if os.path.isdir(place) and self._marked_in(place)]
         for kind in ("shm", "sem", "msg"):
             table = Path(f"/proc/sysvipc/{kind}").read_text().splitlines()[1:]
-            if any(int(line.split()[0]) == self._key for line in table):
+            if any(int(line.split()[0]) in self._keys for line in table):
                 found.append(f"System V's {kind}")
         return found
 
@@ -209,8 +210,9 @@ class Bait:
         for place in filter(os.path.isdir, SHARED_PLACES):
             for name in self._marked_in(place):
                 os.unlink(f"{place}/{name}")
-        for kind in ("M", "S"):
-            subprocess.run(["ipcrm", f"-{kind}", str(self._key)], capture_output=True, check=False)
+        for key in self._keys:
+            for kind in ("M", "S"):
+                subprocess.run(["ipcrm", f"-{kind}", str(key)], capture_output=True, check=False)
 
 
 def switches() -> list[str]:

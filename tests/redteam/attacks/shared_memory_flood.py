@@ -13,8 +13,8 @@ def attack(host):
     host.libc.shmat.restype = ctypes.c_void_p
     segments = []
     try:
-        for _ in range(6):
-            segments.append(host.call("shmget", 0, ctypes.c_size_t(100 * MB), IPC_CREAT | 0o600))
+        for n in range(6):
+            segments.append(host.call("shmget", host.key + n, ctypes.c_size_t(100 * MB), IPC_CREAT | 0o600))
             place = host.libc.shmat(segments[-1], None, 0)
             ctypes.memset(ctypes.c_void_p(place), 1, 100 * MB)
             host.call("shmdt", ctypes.c_void_p(place))
