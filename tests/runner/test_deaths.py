@@ -7,99 +7,128 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.measuring import below, eventually, gone, marked
-from tests.modes import MODES
+from looper.sandbox.proctree import children_of
+from tests.measuring import backends, below, best, eventually, gone, leaders, marked, parent_of
+from tests.modes import no_namespaces, ordinary_user
 
 ROOT = Path(__file__).parents[2]
 LOOPER = """
 import json, sys
 from pathlib import Path
-from tests.measuring import ANSWER, one, runner_of
-runner = runner_of(Path(sys.argv[1]), ANSWER)
-result = one(runner, sys.argv[2])
+from looper.models import Budget
+from tests.measuring import one, runner_of
+folder, evaluate, first, backend = sys.argv[1:]
+runner = runner_of(Path(folder), evaluate, Budget(run_s=300, setup_s=300, score_s=300), backend=backend)
+for solution in (first, "def answer(): return 0.5"):
+    result = one(runner, solution)
+    print(json.dumps([result.status, result.reason, dict(result.metrics)]), flush=True)
 runner.close()
-print(json.dumps([result.status, result.reason, dict(result.metrics)]))
+"""
+EVALUATE = """
+import os
+def evaluate(run):
+    with run.candidate("solution.py") as solution, run.clock():
+        while not os.path.exists("GATE"):
+            solution.call("wait")
+        run.report(loss=solution.call("answer"))
 """
 CANDIDATE = """
 import os, signal, time
 mark = open(os.environ["TMPDIR"] + "/MARKER", "w")
-def answer():
-    for _ in range(2):
-        if os.fork() == 0:
-            os.setsid()
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            if os.fork(): os._exit(0)
-            break
-    time.sleep(60)
+for _ in range(2):
+    if os.fork() == 0:
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if os.fork(): os._exit(0)
+        time.sleep(600)
+def wait(): time.sleep(0.1)
+def answer(): return 1.0
 """
 
 
 class Running:
     """looper with one experiment under way: processes by what they are."""
 
-    def __init__(self, command: list[str], folder: Path) -> None:
+    def __init__(self, command: list[str], folder: Path, backend: str) -> None:
         self.marker = f"marker-{os.getpid()}-{folder.name}"
-        args = [sys.executable, "-c", LOOPER, str(folder / "slots"), CANDIDATE.replace("MARKER", self.marker)]
+        self.gate = folder / "gate"
+        files = [EVALUATE.replace("GATE", str(self.gate)), CANDIDATE.replace("MARKER", self.marker)]
+        args = [sys.executable, "-c", LOOPER, str(folder / "slots"), *files, backend]
         env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
         self.looper = subprocess.Popen([*command, *args], env=env, cwd="/", stdout=subprocess.PIPE, text=True)
         try:
             self._learn()
         except BaseException:
-            self.looper.kill()
+            self.end()
             raise
 
     def _learn(self) -> None:
-        assert eventually(lambda: len(marked(self.marker)) == 3)
+        assert eventually(lambda: len(marked(self.marker)) == 3 and len(leaders(marked(self.marker))) == 1)
         self.all = below(self.looper.pid)
-        (nursery,) = children(self.looper.pid)
-        (keeper,) = children(nursery)
-        evaluator, launcher = children(keeper)
-        (worker,) = set(children(children(launcher)[0])) & set(marked(self.marker)) & main_processes(self.marker)
+        (nursery,) = children_of(self.looper.pid)
+        zygote, keeper = children_of(nursery)
+        (evaluator,) = children_of(keeper)
+        (launcher,) = children_of(zygote)
+        (worker,) = leaders(marked(self.marker))
+        init = parent_of(worker)
         self.pids = {
             "looper": self.looper.pid,
+            "the nursery": nursery,
+            "the zygote": zygote,
             "the keeper": keeper,
             "the evaluator": evaluator,
             "the launcher": launcher,
-            "init": children(launcher)[0],
+            "init": init,
             "the worker": worker,
         }
 
+    def end(self) -> None:
+        self.looper.kill()
+        self.looper.communicate()
 
-def children(pid: int) -> list[int]:
-    """Oldest first, as the kernel lists them; their numbers do not tell, since they start anew at some point."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    def line(self) -> str:
+        """What looper says next."""
+        assert self.looper.stdout is not None
+        return self.looper.stdout.readline()
 
 
-def main_processes(marker: str) -> set[int]:
-    """Those that lead their session: the worker does, and what it forked twice does not."""
-    return {pid for pid in marked(marker) if os.getsid(pid) == pid}
+# The best backend wherever looper can be, and every other one at least here.
+PLACES = {
+    **{f"{backend}, as it is": (list, backend) for backend in backends()},
+    "landlock, no namespaces": (no_namespaces, "landlock"),
+    f"{best()}, ordinary user": (ordinary_user, best()),
+}
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=PLACES)
 def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
     for place in (tmp_path, tmp_path.parent):  # the ordinary user's too
         place.chmod(0o777)
     tmp_path.parent.parent.chmod(0o755)
-    mode: Callable[[], list[str]] = MODES[request.param]
-    running = Running(mode(), tmp_path)
+    mode, backend = PLACES[request.param]
+    running = Running(mode(), tmp_path, backend)
     yield running
-    running.looper.kill()
-    running.looper.wait()
-    assert running.looper.stdout is not None
-    running.looper.stdout.close()
+    running.end()
 
 
+LOST = "the evaluator ended without a result"
+ENDED = ["crash", "the worker was ended from outside during wait(), without an answer.", {}]
+UNHARMED = ["ok", "", {"loss": 1.0}]
 ENDINGS = {
-    "the keeper": ("infra", "the evaluator ended without a result"),
-    "the evaluator": ("infra", "the evaluator ended without a result (it was ended by SIGKILL)"),
-    "init": ("crash", "the worker was ended from outside during answer(), without an answer."),
-    "the worker": ("crash", "the worker was ended by SIGKILL during answer(), without an answer."),
+    "the nursery": UNHARMED,
+    "the zygote": UNHARMED,
+    "the keeper": ["infra", LOST, {}],
+    "the evaluator": ["infra", f"{LOST} (it was ended by SIGKILL)", {}],
+    "the launcher": ENDED,
+    "init": ENDED,
+    "the worker": ["crash", "the worker was ended by SIGKILL during wait(), without an answer.", {}],
 }
+NEXT = ["ok", "", {"loss": 0.5}]
 
 
 def test_looper_is_killed(running: Running) -> None:
@@ -112,14 +141,19 @@ def test_looper_is_killed(running: Running) -> None:
 @pytest.mark.parametrize("who", ENDINGS)
 def test_one_of_them_is_killed(running: Running, who: str) -> None:
     os.kill(running.pids[who], signal.SIGKILL)
-    out, _ = running.looper.communicate()
-    assert json.loads(out) == [*ENDINGS[who], {}]
+    if ENDINGS[who] is UNHARMED:
+        running.gate.touch()
+    assert json.loads(running.line()) == ENDINGS[who]
+    running.gate.touch()
+    assert json.loads(running.line()) == NEXT
+    assert running.looper.wait() == 0
     assert gone(running.all)
     assert marked(running.marker) == []
 
 
-def test_the_launcher_is_killed_and_then_looper(running: Running) -> None:
-    for who in ("the launcher", "looper"):
-        os.kill(running.pids[who], signal.SIGKILL)
+@pytest.mark.parametrize("who", ["the launcher", "the zygote", "the nursery", "the keeper"])
+def test_one_of_them_is_killed_and_then_looper(running: Running, who: str) -> None:
+    for each in (who, "looper"):
+        os.kill(running.pids[each], signal.SIGKILL)
     assert gone(running.all)
     assert marked(running.marker) == []
