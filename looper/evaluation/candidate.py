@@ -104,6 +104,10 @@ class Candidate:
         self._peak_mb = max(self._peak_mb, usage.memory_mb)
         return usage
 
+    def memory_mb(self) -> float:
+        """MiB that its process tree holds now, shared pages counted once."""
+        return self._process.memory_mb()
+
     def out_of_memory(self) -> bool:
         """Whether the kernel has ended one of its processes for the memory they used."""
         return self._process.out_of_memory()

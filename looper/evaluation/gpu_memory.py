@@ -44,29 +44,38 @@ class Access(ctypes.Structure):
 class DeviceArray:
     """An array in the memory of this process's first GPU.
 
-    Attributes:
-        shape, dtype: as numpy's.
-        pointer: the device address, valid as long as the process lives.
+    Attributes: ``shape`` and ``dtype``, as numpy's, and ``fd``, the memory's descriptor, closed with the array.
     """
 
-    def __init__(self, pointer: int, shape: tuple[int, ...], dtype: str) -> None:
-        self.pointer, self.shape, self.dtype = pointer, shape, dtype
+    def __init__(self, fd: int, shape: tuple[int, ...], dtype: str) -> None:
+        self.fd, self.shape, self.dtype = fd, shape, dtype
+
+    @functools.cached_property
+    def pointer(self) -> int:
+        """The device address, valid as long as the process lives.
+
+        Raises:
+            OSError: when the driver does not map the memory here.
+        """
+        handle = ctypes.c_ulonglong()
+        size = _rounded(_size(self.shape, self.dtype), _properties())
+        _call("cuMemImportFromShareableHandle", ctypes.byref(handle), ctypes.c_void_p(self.fd), AS_DESCRIPTOR)
+        return _mapped(handle, size)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         data = (self.pointer, False)
         return {"shape": self.shape, "typestr": TYPES[self.dtype], "data": data, "version": 3, "strides": None}
 
+    def __del__(self) -> None:
+        os.close(self.fd)
+
 
 class DeviceBuffer:
-    """An array in GPU memory that both processes map.
-
-    Attributes:
-        array: this side's :class:`DeviceArray`.
-        fd: the descriptor by which the other side maps it.
+    """An array in GPU memory that both processes map. Attributes: ``array``, this side's; ``fd``, for the other side.
 
     Raises:
-        OSError: when there is no CUDA driver, or it cannot export memory.
+        OSError: when there is no CUDA driver, or it cannot share memory.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: str) -> None:
@@ -76,24 +85,10 @@ class DeviceBuffer:
         handle, fd = ctypes.c_ulonglong(), ctypes.c_int()
         _call("cuMemCreate", ctypes.byref(handle), size, ctypes.byref(wanted), ctypes.c_ulonglong(0))
         _call("cuMemExportToShareableHandle", ctypes.byref(fd), handle, AS_DESCRIPTOR, ctypes.c_ulonglong(0))
+        _call("cuMemRelease", handle)  # the descriptor keeps the memory
         self.fd = fd.value
-        self.array = DeviceArray(_mapped(handle, size), self.shape, dtype)
-
-    def __del__(self) -> None:
-        if hasattr(self, "fd"):
-            os.close(self.fd)
-
-
-def open_array(fd: int, shape: tuple[int, ...], dtype: str) -> DeviceArray:
-    """The array behind a :class:`DeviceBuffer`'s descriptor, which stays the caller's.
-
-    Raises:
-        OSError: when the driver does not take it.
-    """
-    size = _rounded(_size(shape, dtype), _properties())
-    handle = ctypes.c_ulonglong()
-    _call("cuMemImportFromShareableHandle", ctypes.byref(handle), ctypes.c_void_p(fd), AS_DESCRIPTOR)
-    return DeviceArray(_mapped(handle, size), shape, dtype)
+        self.array = DeviceArray(self.fd, self.shape, dtype)
+        self.array.pointer  # noqa: B018  mapped now, so that a driver that cannot do it is found out
 
 
 def _size(shape: tuple[int, ...], dtype: str) -> int:

@@ -249,6 +249,8 @@ class Run:
         if any(worker.out_of_memory() for worker in self._workers):
             return OutOfMemory(f"the candidate used too much memory (the limit is {self._host.memory_mb} MiB).")
         if most is not None and memory_mb > most:
+            memory_mb = sum(worker.memory_mb() for worker in self._workers)
+        if most is not None and memory_mb > most:
             return OutOfMemory(f"the candidate used {memory_mb:.0f} MiB of memory (the limit is {most} MiB).")
         if processes > MOST_PROCESSES:
             return Crash(f"the candidate ran {processes} processes at once (the limit is {MOST_PROCESSES}).")

@@ -17,7 +17,7 @@ import os
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from looper.evaluation.gpu_memory import DeviceArray, DeviceBuffer, open_array
+from looper.evaluation.gpu_memory import DeviceArray, DeviceBuffer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -228,8 +228,10 @@ class _Reader:
             if not self.fds:
                 raise WireError("an array whose memory file is missing")
             fd = self.fds.pop(0)
+            if kind == "g":
+                return DeviceArray(fd, tuple(shape), dtype)
             try:
-                return map_array(fd, dtype, tuple(shape)) if kind == "m" else open_array(fd, tuple(shape), dtype)
+                return map_array(fd, dtype, tuple(shape))
             finally:
                 os.close(fd)
         count = math.prod(shape)

@@ -112,7 +112,11 @@ class LaunchedWorker:
         self._tree = ProcessTree(started["launcher"])
 
     def usage(self) -> Usage:
-        return self._tree.look()
+        usage = self._tree.look()
+        return usage._replace(memory_mb=self._group.memory_mb()) if self._group else usage
+
+    def memory_mb(self) -> float:
+        return self._group.memory_mb() if self._group else self._tree.memory_mb()
 
     def waited_s(self) -> float:
         return self._tree.waited_s()

@@ -102,6 +102,10 @@ class Confined(Protocol):
         """What the worker's whole process tree uses, dead children's CPU time included."""
         ...
 
+    def memory_mb(self) -> float:
+        """MiB that it holds, pages that its processes share counted once; what ``usage`` says may be more."""
+        ...
+
     def waited_s(self) -> float:
         """Seconds that the most delayed process of the tree was ready to run and had no core."""
         ...

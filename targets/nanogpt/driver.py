@@ -102,12 +102,23 @@ def train(candidate: ModuleType, tokens: np.ndarray, budget: dict[str, Any]) -> 
     }
 
 
-def load(candidate: ModuleType, data: np.ndarray, logits: np.ndarray) -> None:
-    """Put the weights into the model and keep the shared buffer that :func:`score` fills, (B, T, V)."""
+def load(candidate: ModuleType, data: np.ndarray) -> None:
+    """Put the weights into the model."""
     held["model"].load_state_dict(weights.load(data), strict=True)
+
+
+def take_buffer(candidate: ModuleType, logits: Any) -> bool:
+    """Keep the shared buffer that :func:`score` fills, (B, T, V). False for the GPU's memory if it cannot be mapped."""
+    if not isinstance(logits, np.ndarray):
+        try:
+            held["out"] = torch.as_tensor(logits, device="cuda")
+        except OSError:
+            return False
+        return True
     held["out"] = torch.from_numpy(logits)
     if held["device"] == "cuda":  # page-locked, so that the GPU writes into the shared memory itself
-        torch.cuda.cudart().cudaHostRegister(held["out"].data_ptr(), held["out"].nbytes, 0)
+        torch.cuda.cudart().cudaHostRegister(logits.ctypes.data, logits.nbytes, 0)  # refused, it is only slower
+    return True
 
 
 def score(candidate: ModuleType, tokens: np.ndarray) -> dict[str, Any]:
@@ -124,6 +135,8 @@ def score(candidate: ModuleType, tokens: np.ndarray) -> dict[str, Any]:
             if out.dtype == torch.float16:
                 logits = (logits - logits.amax(dim=-1, keepdim=True)).clamp(min=-LARGEST)
             out.copy_(logits)
+            if out.is_cuda:
+                torch.cuda.synchronize()  # the evaluator does not see this process's queue
     return {"shape": list(logits.shape), "dtype": str(logits.dtype).removeprefix("torch.")}
 
 

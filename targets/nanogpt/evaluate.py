@@ -7,6 +7,7 @@ read the text that is scored. docs/nanogpt.md defines the metric and lists the a
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -153,8 +154,20 @@ def audit(
 
 def open_scorer(run: Run, worker: Any, info: dict[str, Any], weights: npt.NDArray[Any]) -> scoring.Scorer:
     """A fresh worker with the weights loaded, ready for inputs."""
-    shape = (info["rows"], info["context"], info["vocab_size"])
-    buffer = run.buffer(shape, run.settings["logits"])
     worker.call("setup", {**info, "purpose": "score"})
-    worker.call("load", run.share(weights), buffer)
-    return scoring.Scorer(worker, buffer.array, run.device)
+    worker.call("load", run.share(weights))
+    return scoring.Scorer(worker, shared_logits(run, worker, info), run.device)
+
+
+def shared_logits(run: Run, worker: Any, info: dict[str, Any]) -> Any:
+    """Memory for one batch of logits, (B, T, V): the GPU's own where its driver can share it, so that they never
+    leave the GPU."""
+    shape = (info["rows"], info["context"], info["vocab_size"])
+    if run.device == "cuda":
+        with contextlib.suppress(OSError):
+            on_device = run.device_buffer(shape, run.settings["logits"])
+            if worker.call("take_buffer", on_device) is True:
+                return on_device.array
+    buffer = run.buffer(shape, run.settings["logits"])
+    worker.call("take_buffer", buffer)
+    return buffer.array

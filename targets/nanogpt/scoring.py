@@ -95,17 +95,21 @@ class Scorer:
 
     Args:
         worker: its handle.
-        buffer: (B, T, V) float16 or float32, shared with the worker, which may write to it at any time.
+        buffer: (B, T, V) float16 or float32, in the host's memory or the GPU's, shared with the worker, which may
+            write to it at any time.
         device: where cross-entropy is computed, ``cpu`` or ``cuda``.
     """
 
-    def __init__(self, worker: Worker, buffer: npt.NDArray[Any], device: str) -> None:
+    def __init__(self, worker: Worker, buffer: Any, device: str) -> None:
         self.worker, self.device = worker, device
         self.batch = buffer.shape[0]
         self.shape = list(buffer.shape)
+        if not isinstance(buffer, np.ndarray):
+            self.shared = torch.as_tensor(buffer, device="cuda")
+            return
         self.shared = torch.from_numpy(buffer)
         if device == "cuda":  # page-locked, so that the GPU reads the shared memory itself
-            torch.cuda.cudart().cudaHostRegister(self.shared.data_ptr(), self.shared.nbytes, 0)
+            torch.cuda.cudart().cudaHostRegister(buffer.ctypes.data, buffer.nbytes, 0)  # refused, it is only slower
 
     def losses(self, inputs: npt.NDArray[np.int32], targets: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Cross-entropy of every target in nats, (n, T) float32; n is a multiple of the batch.

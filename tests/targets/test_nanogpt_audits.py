@@ -78,7 +78,8 @@ def val_bpb_after_audits(
     def ready() -> scoring.Scorer:
         worker, buffer = InProcess(candidate), np.zeros((BATCH, CONTEXT, VOCAB), logits)
         worker.call("setup", {**INFO, "purpose": "score"})
-        worker.call("load", weights, buffer)
+        worker.call("load", weights)
+        worker.call("take_buffer", buffer)
         return scoring.Scorer(worker, buffer, "cpu")
 
     first = ready()
