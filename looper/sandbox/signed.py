@@ -32,9 +32,10 @@ def _namespace() -> int:
 
 
 def _started(pid: int) -> int:
-    """Start time of a process, in ticks since the machine's start: field 22 of proc_pid_stat(5); 0 when gone."""
+    """Start time of a process, in ticks since the machine's start: field 22 of proc_pid_stat(5); 0 when dead."""
     try:
         with open(f"/proc/{pid}/stat") as f:
-            return int(f.read().rpartition(")")[2].split()[19])
+            fields = f.read().rpartition(")")[2].split()
     except OSError:
         return 0
+    return 0 if fields[0] in "ZX" else int(fields[19])
