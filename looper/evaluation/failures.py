@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import signal
+from collections.abc import Iterable
+
+#: How Python says that it found no module, or no file, of that name.
+NOT_FOUND = re.compile(r"(No module named|No such file or directory:) '([^']+)'")
 
 
 class Failure(Exception):
@@ -54,3 +59,24 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # a real-time signal
         return f"signal {number}"
+
+
+def missed(reason: str, unseen: Iterable[str]) -> str:
+    """What to tell besides when a worker had none of the target's files that it asked for; empty for other reasons.
+
+    Args:
+        reason: why the candidate failed.
+        unseen: the locked files that the worker was not given.
+    """
+    found = NOT_FOUND.search(reason)
+    if found is None:
+        return ""
+    name = found[2].replace(".", "/") if found[1].startswith("No module") else found[2]
+    for path in sorted(unseen):
+        module = path.removesuffix(".py").removesuffix("/__init__")
+        if name == module or path.startswith(f"{name}/") or f"/{name}".endswith(f"/{path}"):
+            return (
+                " (the worker sees only the editable files, the driver and what evaluate.py names: "
+                f"run.candidate(..., files=[{path!r}]))"
+            )
+    return ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from looper.evaluation.candidate import Candidate, Host
-from looper.evaluation.failures import Crash, Failure, NotANumber, OutOfMemory, Starved, Timeout
+from looper.evaluation.failures import Crash, Failure, NotANumber, OutOfMemory, Starved, Timeout, missed
 from looper.evaluation.gpu_memory import DeviceBuffer
 from looper.evaluation.wire import Buffer
 from looper.sandbox import Sandbox
@@ -124,6 +124,9 @@ class Run:
         try:
             worker.load(path, driver)
             yield worker
+        except Crash as crash:
+            crash.reason += missed(crash.reason, self._locked - seen.keys())
+            raise
         finally:
             self._measure()
             self._workers.remove(worker)

@@ -206,3 +206,34 @@ def evaluate(run):
 """
     assert lab.measure(GOOD, evaluate).status == "ok"
     assert marked("evaluator-s-own") == []
+
+
+NAMED = """
+def evaluate(run):
+    with run.candidate("solution.py"FILES) as solution, run.clock():
+        run.report(loss=solution.call("answer"))
+"""
+MISSED = {
+    "a module": ("import helper\ndef answer(): return helper.ONE", "helper.py"),
+    "a module of a package": ("import parts.one\ndef answer(): return parts.one.ONE", "parts/one.py"),
+    "a file, in the call": (
+        "import os\ndef answer(): return float(len(open(os.path.dirname(__file__) + '/helper.py').read()) == 9)",
+        "helper.py",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISSED)
+def test_a_locked_file_that_the_worker_was_not_given_is_said_so(lab: Lab, name: str) -> None:
+    solution, path = MISSED[name]
+    locked = {"helper": "ONE = 1.0", "parts/one": "ONE = 1.0", "other": ""}
+    result = lab.measure(solution, NAMED.replace("FILES", ""), **locked)
+    assert (result.status, dict(result.metrics)) == ("crash", {})
+    assert result.reason.endswith(f"what evaluate.py names: run.candidate(..., files=[{path!r}]))")
+    given = lab.measure(solution, NAMED.replace("FILES", f", files=[{path!r}]"), **locked)
+    assert (given.reason, dict(given.metrics)) == ("", {"loss": 1.0})
+
+
+def test_a_file_that_nobody_has_is_the_candidate_s_own_fault(lab: Lab) -> None:
+    result = lab.measure("import no_such_helper", NAMED.replace("FILES", ""), helper="ONE = 1.0")
+    assert result.reason == "solution.py: ModuleNotFoundError: No module named 'no_such_helper'"
