@@ -46,7 +46,7 @@ class Ends(NamedTuple):
         log: write end of the pipe for the worker's stdout and stderr.
         control: a SOCK_SEQPACKET socket; the worker lets go of it before any code of others runs.
         files: a memory file with the worker's files; see :func:`packed`.
-        groups: ``cgroup.procs`` files to join by writing 0.
+        groups: files of control groups, to join them by writing 0.
     """
 
     channel: int
