@@ -61,7 +61,7 @@ def choose(wish: Wish) -> Isolation:
     if not missing:
         raise IsolationError(
             f"--sandbox {wish.sandbox} is of a lower level than {wish.least}. "
-            f"Accept it with --min-level {_of(wish.sandbox).level}, or take another sandbox."
+            f"Accept it with --min-level {_of(names[0]).level}, or take another sandbox."
         )
     reasons = "\n".join(_reasons(missing))
     raise IsolationError(

@@ -19,7 +19,7 @@ from looper import sandbox
 from looper.evaluation.candidate import Candidate, Host
 from looper.evaluation.failures import Crash, OutOfMemory
 from looper.evaluation.wire import Buffer
-from looper.isolation import Wish, choose
+from looper.isolation import IsolationError, Wish, choose
 from looper.models import Budget
 from looper.sandbox import runtime
 from tests.measuring import below, eventually, gone, identity, marked, parent_of
@@ -49,7 +49,7 @@ HIDDEN = (os.path.dirname(np.random.__file__), os.__file__.replace("os.py", "thi
 
 @pytest.fixture(scope="module")
 def name() -> str:
-    """The runtime that works here."""
+    """That of the runtime."""
     found = sandbox.probe("container")
     if found.fault:
         pytest.skip(f"no containers here: {found.fault}")
@@ -87,7 +87,6 @@ def worker(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cand
         f"open({str(ROOT / 'README.md')!r})",
         f"open({HIDDEN[1]!r})",
         f"os.listdir({HIDDEN[0]!r})",
-        "open('deep')",
         "open('/.looper/target/solution.py', 'a')",
         "open('/.looper/target/new', 'w')",
         "open('/usr/new', 'w')",
@@ -100,7 +99,6 @@ def worker(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cand
         "socket.create_connection(('192.0.2.1', 9), 1)",
         "socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
         "socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).connect('/.looper/door/socket')",
-        "open('work/file', 'w')",
     ],
 )
 def test_out_of_reach(worker: Candidate, expression: str) -> None:
@@ -121,10 +119,7 @@ def test_out_of_reach(worker: Candidate, expression: str) -> None:
         ("os.getppid()", "1"),
         (f"os.getuid() in range({runtime.FIRST_UID}, {runtime.FIRST_UID + runtime.UIDS})", "True"),
         ("open('/proc/self/environ').read()", "''"),
-        (
-            "[line.split()[1] for line in open('/proc/self/status') if line.startswith('CapBnd')]",
-            "['0000000000000000']",
-        ),
+        (r"'CapBnd:\t0000000000000000' in open('/proc/self/status').read()", "True"),
         ("sorted(set(os.environ) & {'container', 'HOSTNAME', 'TERM'})", "[]"),
     ],
 )
@@ -282,7 +277,6 @@ exec "$@"
 
 def test_without_a_runtime_it_is_refused_and_says_what_to_do(tmp_path: Path) -> None:
     script = """
-import sys
 from looper.isolation import IsolationError, Wish, choose
 try:
     choose(Wish(sandbox="container"))
@@ -296,5 +290,10 @@ except IsolationError as error:
     assert "apt install podman" in done.stdout
 
 
+def test_nobody_gets_one_unasked() -> None:
+    with pytest.raises(IsolationError, match="--sandbox auto is of a lower level than container"):
+        choose(Wish(least="container"))
+
+
 def test_its_level_is_its_own(name: str) -> None:
-    assert choose(Wish(sandbox="container")).level == "container"
+    assert choose(Wish(sandbox="container", least="container")).level == "container"
