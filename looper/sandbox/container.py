@@ -39,6 +39,7 @@ from looper.sandbox.signed import is_abandoned, signed_name
 from looper.sandbox.view import View
 
 START_S = 60.0
+LOOK_EVERY_MS = 50
 END_S = 10.0  # for the runtime to notice that a container ended
 LAYERS = ("pid-namespace", "mount-namespace", "network-namespace", "ipc-namespace", "own-proc", "own-user")
 
@@ -186,25 +187,39 @@ def attend(inside: Inside, spec: Mapping[str, Any], ends: Ends) -> None:
     os.close(ends.channel)
     os.close(ends.files)
     close_log()
-    while told := heard(inside.socket, ends.control):
+    while told := heard(inside.socket, ends.control, group):
         if "layers" in told:
             # the runtime's own process above process 1 stands where a launcher does
             told["launcher"] = parent_of(inside.init)
         else:
-            told["oom_kills"] = group.oom_kills() if group else 0
+            told["oom_kills"] = oom_kills(group)
         say(ends.control, **told)
         if "code" in told:
             return
 
 
-def heard(inside: socket.socket, control: int) -> dict[str, Any] | None:
-    """What process 1 tells next; None when it is gone, or when nobody holds the other end of ``control``."""
+def heard(inside: socket.socket, control: int, group: Cgroup | None) -> dict[str, Any] | None:
+    """What process 1 tells next; None when it is gone, or when nobody holds the other end of ``control``.
+
+    A worker that the kernel has taken a process from, for want of memory, has ended: none of it goes on.
+    """
     poller = select.poll()
     poller.register(inside, select.POLLIN)
     poller.register(control, select.POLLIN)
-    ready = {fd for fd, _ in poller.poll()}
-    message = b"" if control in ready else inside.recv(MAX_MESSAGE)
-    return json.loads(message) if message else None
+    while not (ready := {fd for fd, _ in poller.poll(LOOK_EVERY_MS)}) and not oom_kills(group):
+        pass
+    if control in ready:
+        return None
+    if message := inside.recv(MAX_MESSAGE) if ready else b"":
+        return dict(json.loads(message))
+    return {"code": -signal.SIGKILL} if oom_kills(group) else None
+
+
+def oom_kills(group: Cgroup | None) -> int:
+    """How many processes the kernel has ended because memory ran out; 0 when it is not known."""
+    with contextlib.suppress(OSError):
+        return group.oom_kills() if group else 0
+    return 0
 
 
 def group_of(init: int, memory_mb: int | None) -> Cgroup | None:

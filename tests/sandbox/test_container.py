@@ -35,16 +35,16 @@ def look(expression):
     except Exception as error:
         return type(error).__name__
 """
-HOLD = """
-import os, time
-mark = open(os.environ["TMPDIR"] + "/MARKER", "w")
-def hold():
-    if os.fork() == 0:
-        os.setsid()
-        while True: time.sleep(60)
-"""
 PATIENT = Budget(run_s=600, setup_s=60, score_s=5)
 HIDDEN = (os.path.dirname(np.random.__file__), os.__file__.replace("os.py", "this.py"))
+
+GREEDY = """
+import os, time
+def grow(forked):
+    if forked and os.fork():
+        time.sleep(600)
+    bytearray(400 << 20)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -167,13 +167,14 @@ def test_how_it_ended(name: str) -> None:
             worker.close()
 
 
-def test_too_much_memory(worker: Candidate) -> None:
+@pytest.mark.parametrize("forked", [False, True])
+def test_too_much_memory(worker: Candidate, forked: bool) -> None:
     if not any(layer.startswith("cgroup") for layer in worker.layers):
         pytest.skip("this runtime holds no limit of memory here")
-    greedy = worker_of("def grow(): return len(bytearray(400 << 20))", memory_mb=200)
+    greedy = worker_of(GREEDY, memory_mb=200)
     try:
         with pytest.raises(OutOfMemory):
-            greedy.call("grow")
+            greedy.call("grow", forked)
     finally:
         greedy.close()
 
@@ -197,9 +198,9 @@ def test_nothing_survives(name: str, kind: str) -> None:
 EVALUATOR = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from tests.sandbox.test_container import HOLD, worker_of
-worker = worker_of(HOLD.replace("MARKER", sys.argv[2]))
-worker.call("hold")
+from tests.sandbox.test_container import SPREAD, worker_of
+worker = worker_of(SPREAD.replace("MARKER", sys.argv[2]))
+worker.call("spread", "a session of its own")
 time.sleep(600)
 """
 LOOPER = """
@@ -207,8 +208,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from tests.measuring import ANSWER, one, runner_of
-from tests.sandbox.test_container import HOLD, PATIENT
-code = HOLD.replace("MARKER", sys.argv[2]) + "def answer(): hold(), time.sleep(600)"
+from tests.sandbox.test_container import PATIENT, SPREAD
+code = SPREAD.replace("MARKER", sys.argv[2]) + "def answer(): spread('a session of its own'), wait()"
 one(runner_of(Path(sys.argv[3]), ANSWER, PATIENT, backend="container"), code)
 """
 
