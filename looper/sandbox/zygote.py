@@ -121,8 +121,8 @@ def fork_launcher(order: dict[str, Any], common: dict[str, Any], fds: list[int])
 
 def completed(order: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
     """The order with what the zygote knows."""
-    covered = [node for node in gpu_nodes() if os.path.exists(node)] if order["devices"] else []
-    return {**order, **common, "uid": None, "covered": [node for node in covered if node not in order["devices"]]}
+    covered = [node for node in gpu_nodes() if node not in order["devices"] and os.path.exists(node)]
+    return {**order, **common, "uid": None, "covered": covered}
 
 
 def reaped() -> set[int]:
