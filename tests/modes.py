@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,4 +56,9 @@ def _runs(command: list[str]) -> bool:
     return subprocess.run([*command, *true], capture_output=True, check=False).returncode == 0
 
 
-MODES = {"as it is": list, "no namespaces": no_namespaces, "ordinary user": ordinary_user}
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that an ordinary user can write to too; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="looper-test-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)

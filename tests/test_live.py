@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
+from tests.measuring import best
 from tests.projects import Project, wait_until
 
 #: What moves the cursor or colours: all that a view may send besides text.
@@ -93,7 +94,7 @@ def test_session_on_a_terminal(project: Project, terminal: Terminal) -> None:
     assert watch(project, terminal, "--experiments", "3", "--pause", "0.3").wait() == 0
     wait_until(lambda: "go on" in terminal.text, "the summary")
     text = terminal.text
-    assert "isolation  process: stops accidents, not malice" in text
+    assert f"isolation  {best()}: no files, processes or network but a candidate's own" in text
     assert "#0  slot 0  run" in text
     assert re.search(r"[━─]{10}  \d\.\d/2 s  baseline", text)
     assert re.search(r"#1 +2\.25 +-75\.00%  keep       closer \[red\]bold\[/red\]", text)

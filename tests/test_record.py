@@ -13,11 +13,11 @@ import pytest
 
 from looper.errors import LedgerError
 from looper.ledger import Ledger, read
-from looper.record import Record
+from looper.record import FORMAT, Record
 
 
 def opened(base: str = "b0", environment: str = "here") -> dict[str, Any]:
-    return {"event": "opened", "format": 1, "base": base, "environment": environment, "identity": {}}
+    return {"event": "opened", "format": FORMAT, "base": base, "environment": environment, "identity": {}}
 
 
 def proposed(n: int, attempt: int = 1, parent: str = "b0") -> dict[str, Any]:
@@ -87,7 +87,7 @@ def test_a_resumed_session_is_what_it_was_opened_as() -> None:
         decided(0, "keep", "b0"),
         {"event": "decided", "n": 0},
         {"event": "of"},
-        {**opened(), "format": 2},
+        {**opened(), "format": FORMAT + 1},
     ],
 )
 def test_what_does_not_follow_is_refused(wrong: dict[str, Any]) -> None:

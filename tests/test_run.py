@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from looper.ledger import Ledger
-from looper.record import Record
+from looper.record import FORMAT, Record
 from tests.projects import COMMAND, wait_until
 from tests.scripted import Scripted
 
@@ -228,7 +228,7 @@ def test_an_interrupt_at_any_instant_leaves_whole_lines(tmp_path: Path) -> None:
     if pid == 0:  # appends until it is told to stop, by an exception wherever it happens to be
         try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            ledger.append("opened", format=1, base="b", environment="e", identity={})
+            ledger.append("opened", format=FORMAT, base="b", environment="e", identity={})
             while True:
                 ledger.append("closed", reason="x" * 50_000)
         except KeyboardInterrupt:

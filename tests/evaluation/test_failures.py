@@ -75,16 +75,16 @@ HOGS = {
     ),
     "one process": (
         "import time\ndef answer():\n  hog = bytearray(300 << 20)\n  time.sleep(60)",
-        "MiB of memory (the limit is 200 MiB)",
+        "memory (the limit is 200 MiB)",
     ),
     "a tree of processes": (
         "import os, time\ndef answer():\n  for _ in range(4):\n    if os.fork() == 0:\n"
         "      hog = bytearray(60 << 20)\n      time.sleep(60)\n  time.sleep(60)",
-        "MiB of memory (the limit is 200 MiB)",
+        "memory (the limit is 200 MiB)",
     ),
     "while loading": (
         "import time\nhog = bytearray(300 << 20)\ntime.sleep(60)",
-        "MiB of memory (the limit is 200 MiB)",
+        "memory (the limit is 200 MiB)",
     ),
 }
 

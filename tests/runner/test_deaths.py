@@ -14,8 +14,9 @@ import pytest
 
 from looper.sandbox.proctree import children_of
 from tests.measuring import backends, below, best, eventually, gone, leaders, marked, parent_of
-from tests.modes import no_namespaces, ordinary_user
+from tests.modes import no_namespaces, open_folder, ordinary_user
 
+__all__ = ["open_folder"]
 ROOT = Path(__file__).parents[2]
 LOOPER = """
 import json, sys
@@ -106,12 +107,9 @@ PLACES = {
 
 
 @pytest.fixture(params=PLACES)
-def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
-    for place in (tmp_path, tmp_path.parent):  # the ordinary user's too
-        place.chmod(0o777)
-    tmp_path.parent.parent.chmod(0o755)
+def running(request: pytest.FixtureRequest, open_folder: Path) -> Iterator[Running]:
     mode, backend = PLACES[request.param]
-    running = Running(mode(), tmp_path, backend)
+    running = Running(mode(), open_folder, backend)
     yield running
     running.end()
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from looper.sandbox import bwrap
-from tests.modes import no_namespaces, ordinary_user
+from tests.modes import no_namespaces, open_folder, ordinary_user
 
+__all__ = ["open_folder"]
 ROOT = Path(__file__).parents[2]
 NAMESPACES = ["bwrap", "native"] if bwrap.program() else ["native"]
 MODES = pytest.mark.parametrize("mode", [no_namespaces, ordinary_user], ids=["no namespaces", "ordinary user"])
@@ -27,13 +28,10 @@ def test_what_works(mode: Mode) -> None:
 
 
 @MODES
-def test_workers(mode: Mode, tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
-    for place in tmp_path.parents[:2]:
-        place.chmod(0o755)
+def test_workers(mode: Mode, open_folder: Path) -> None:
     tests = [str(ROOT / "tests" / "sandbox" / name) for name in ("test_kill.py", "test_worker.py")]
     command = [*mode(), sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not libraries", *tests]
-    done = run(command, str(tmp_path))
+    done = run(command, str(open_folder))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
