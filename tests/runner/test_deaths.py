@@ -34,6 +34,7 @@ EVALUATE = """
 import os
 def evaluate(run):
     with run.candidate("solution.py") as solution, run.clock():
+        open("READY", "w").close()
         while not os.path.exists("GATE"):
             solution.call("wait")
         run.report(loss=solution.call("answer"))
@@ -47,6 +48,7 @@ for _ in range(2):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if os.fork(): os._exit(0)
         time.sleep(600)
+    os.wait()
 def wait(): time.sleep(0.1)
 def answer(): return 1.0
 """
@@ -57,8 +59,11 @@ class Running:
 
     def __init__(self, command: list[str], folder: Path, backend: str) -> None:
         self.marker = f"marker-{os.getpid()}-{folder.name}"
-        self.gate = folder / "gate"
-        files = [EVALUATE.replace("GATE", str(self.gate)), CANDIDATE.replace("MARKER", self.marker)]
+        self.gate, self.ready = folder / "gate", folder / "ready"
+        files = [
+            EVALUATE.replace("GATE", str(self.gate)).replace("READY", str(self.ready)),
+            CANDIDATE.replace("MARKER", self.marker),
+        ]
         args = [sys.executable, "-c", LOOPER, str(folder / "slots"), *files, backend]
         env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
         self.looper = subprocess.Popen([*command, *args], env=env, cwd="/", stdout=subprocess.PIPE, text=True)
@@ -69,7 +74,8 @@ class Running:
             raise
 
     def _learn(self) -> None:
-        assert eventually(lambda: len(marked(self.marker)) == 3 and len(leaders(marked(self.marker))) == 1)
+        assert eventually(self.ready.exists, within_s=60)
+        assert len(marked(self.marker)) == 3
         self.all = below(self.looper.pid)
         (nursery,) = children_of(self.looper.pid)
         zygote, keeper = children_of(nursery)
