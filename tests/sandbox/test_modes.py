@@ -30,7 +30,7 @@ def test_what_works(mode: Mode) -> None:
 @MODES
 def test_workers(mode: Mode, open_folder: Path) -> None:
     tests = [str(ROOT / "tests" / "sandbox" / name) for name in ("test_kill.py", "test_worker.py")]
-    command = [*mode(), sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not libraries", *tests]
+    command = [*mode(), sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     done = run(command, str(open_folder))
     assert done.returncode == 0, done.stdout + done.stderr
 
