@@ -65,7 +65,7 @@ class Running:
             CANDIDATE.replace("MARKER", self.marker),
         ]
         args = [sys.executable, "-c", LOOPER, str(folder / "slots"), *files, backend]
-        env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+        env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
         self.looper = subprocess.Popen([*command, *args], env=env, cwd="/", stdout=subprocess.PIPE, text=True)
         try:
             self._learn()
