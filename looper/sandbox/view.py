@@ -12,6 +12,7 @@ import re
 import site
 import sys
 import sysconfig
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,10 +106,10 @@ def gpu_nodes() -> list[str]:
     return [*GPU_CONTROL, *glob.glob("/dev/nvidia[0-9]*"), *glob.glob("/dev/nvidia-caps/*")]
 
 
-def _outermost(paths: object) -> list[str]:
+def _outermost(paths: Iterable[str]) -> list[str]:
     """Each path once, without those that lie in another one."""
     kept: list[str] = []
-    for path in sorted({os.path.normpath(str(path)) for path in paths}):  # type: ignore[attr-defined]
+    for path in sorted({os.path.normpath(path) for path in paths}):
         if not _within(path, kept):
             kept.append(path)
     return kept
