@@ -129,7 +129,7 @@ def isolation() -> Iterator[Check]:
     without: State = "missing" if any(layer.on for layer in layers) else "fails"
     for layer in layers:
         state = "ok" if layer.on else without
-        yield Check(f"isolation: {layer.name}", state, "on" if layer.on else layer.why, layer.fix)
+        yield Check(f"isolation: {layer.name}", state, f"on {layer.why}".strip() if layer.on else layer.why, layer.fix)
 
 
 def clock() -> Check:

@@ -126,7 +126,7 @@ def test_the_reason_why_a_backend_does_not_work(name: str, fault: str, said: str
 
 
 def test_a_backend_that_works_needs_no_advice() -> None:
-    assert sandbox.explain(sandbox.probe(best())) == sandbox.Layer(best(), True)
+    assert sandbox.explain(sandbox.probe(best())) == sandbox.Layer(best(), True, "at level namespaces")
 
 
 def test_probes_leave_nothing_open() -> None:

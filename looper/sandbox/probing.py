@@ -87,7 +87,7 @@ def available(least: Level = Level.PROCESS) -> list[str]:
 def explain(found: Probe) -> Layer:
     """The probe for people: on, or why not and what to do."""
     if not found.fault:
-        return Layer(found.name, True)
+        return Layer(found.name, True, f"at level {found.level.name.lower()}")
     words = found.fault.lower()
     if found.name == "bwrap" and bwrap.program() is None:
         why, fix = NO_BUBBLEWRAP
