@@ -6,6 +6,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Much of the tests is waiting: three at a time keep two cores busy. Tests of one file share what is slow to make.
+PARALLEL := -n 3 --dist loadfile
 
 .PHONY: run test lint
 .NOTPARALLEL:
@@ -14,7 +16,7 @@ run: $(VENV)/.installed
 	$(BIN)/looper run targets/nanogpt --experiments 6
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
