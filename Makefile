@@ -6,8 +6,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Much of the tests is waiting: three at a time keep two cores busy. Tests of one file share what is slow to make.
-PARALLEL := -n 3 --dist loadfile
+# Much of the tests is waiting, so that two files go at a time. Tests of one file share what is slow to make.
+PARALLEL := -n 2 --dist loadfile
 
 .PHONY: run test lint
 .NOTPARALLEL:

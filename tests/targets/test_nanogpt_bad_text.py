@@ -36,7 +36,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("a.txt", b"one line " * 90_000, [], "1 documents, too few"),
         ("a.jsonl", b'{"text": "a"}\n{"text": ', [], "a.jsonl:2 is not JSON"),
         ("a.jsonl", b'{"body": "a"}\n', [], "a.jsonl:1 has no text"),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 999)[:-9], [], "is not a whole gzip file"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 999, mtime=0)[:-9], [], "is not a whole gzip file"),
         ("a.parquet", b"PAR1 and no more", [], "a.parquet cannot be read as Parquet"),
     ],
 )
