@@ -8,7 +8,6 @@ Before that, it forks the zygote, which is to workers what this process is to ev
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import select
@@ -42,8 +41,6 @@ def main(requests_fd: str, plan: str) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers: they see to their own
     workers = fork_zygote(sandbox, preload, gpu)
     zygote.preload_modules(preload)
-    gc.collect()
-    gc.freeze()  # what is there stays as it is, in memory that the forks share
     sock = socket.socket(fileno=requests)
     while True:
         message, fds, _, _ = socket.recv_fds(sock, MAX_REQUEST, 3)

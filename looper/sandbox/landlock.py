@@ -17,6 +17,8 @@ import stat
 import struct
 from collections.abc import Iterable
 
+from looper.sandbox import linux
+
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 CREATE_RULESET_VERSION = 1
 RULE_PATH_BENEATH = 1
@@ -31,12 +33,15 @@ READ = EXECUTE | READ_FILE | READ_DIR
 DEVICE = READ_FILE | WRITE_FILE | IOCTL_DEV
 OF_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV  # the kernel takes no other for a file
 
-_libc = ctypes.CDLL(None, use_errno=True)
+REFUSED = "Landlock refused"  # begins every error of its calls
 
 
 def abi() -> int:
     """The kernel's Landlock version; 0 where there is none, or where it is switched off."""
-    return max(0, _syscall(CREATE_RULESET, None, 0, CREATE_RULESET_VERSION))
+    try:
+        return linux.syscall(REFUSED, CREATE_RULESET, None, 0, CREATE_RULESET_VERSION)
+    except OSError:
+        return 0
 
 
 def restrict(
@@ -67,7 +72,7 @@ def restrict(
         raise OSError(
             ctypes.get_errno(), "no Landlock: it needs Linux 5.13 and landlock among the kernel's lsm= modules"
         )
-    ruleset = _checked(_syscall(CREATE_RULESET, *_attributes(version), 0))
+    ruleset = linux.syscall(REFUSED, CREATE_RULESET, *_attributes(version), 0)
     try:
         for path in readable:
             _grant_but(ruleset, os.path.realpath(path), closed)
@@ -78,7 +83,7 @@ def restrict(
             _grant(ruleset, real, _files(version) & ~(MAKE_CHAR | MAKE_BLOCK | IOCTL_DEV))
         for path in devices:
             _grant(ruleset, os.path.realpath(path), DEVICE & _files(version))
-        _checked(_syscall(RESTRICT_SELF, ruleset, 0))
+        linux.syscall(REFUSED, RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
 
@@ -122,7 +127,7 @@ def _grant(ruleset: int, path: str, rights: int) -> None:
             return
         allowed = rights if stat.S_ISDIR(kind) else rights & OF_A_FILE
         rule = struct.pack("=Qi", allowed, beneath)  # struct landlock_path_beneath_attr
-        _checked(_syscall(ADD_RULE, ruleset, RULE_PATH_BENEATH, rule, 0))
+        linux.syscall(REFUSED, ADD_RULE, ruleset, RULE_PATH_BENEATH, rule, 0)
     finally:
         os.close(beneath)
 
@@ -130,15 +135,3 @@ def _grant(ruleset: int, path: str, rights: int) -> None:
 def _is_beneath(path: str, folder: str) -> bool:
     """Whether a path is this one or below it; both are real paths."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
-
-
-def _syscall(number: int, *arguments: int | bytes | None) -> int:
-    words = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
-    return int(_libc.syscall(ctypes.c_long(number), *words))
-
-
-def _checked(result: int) -> int:
-    if result < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"Landlock refused: {os.strerror(error)}")
-    return result

@@ -213,7 +213,6 @@ def become_worker(
     os.environ.update({name: value.replace(WORK_IN_ENV, folders.work) for name, value in spec["env"].items()})
     sys.argv = [spec["main"]]
     sys.dont_write_bytecode = True
-    sys.pycache_prefix = None  # the environment's own, which is read-only here
     importlib.import_module(spec["main"]).main(ends.channel, folders.target)
     sys.stdout.flush()
     sys.stderr.flush()

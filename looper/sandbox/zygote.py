@@ -53,16 +53,16 @@ def main(orders: int, backend: str, preload: Sequence[str], gpu: bool) -> NoRetu
     except Exception as error:
         refuse(sock, str(error))
     preload_modules(preload)
-    gc.collect()
-    gc.freeze()  # what is there stays as it is, in memory that the forks share
     serve(sock, common)
 
 
 def preload_modules(names: Sequence[str]) -> None:
-    """Import them. What cannot be imported is left for whoever needs it to fail with."""
+    """Import them, for all forks at once. What cannot be imported is left for whoever needs it to fail with."""
     for name in names:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # what is there stays as it is, in memory that the forks share
 
 
 def confine(name: str, gpu: bool) -> dict[str, Any]:
